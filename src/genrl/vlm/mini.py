@@ -1,0 +1,123 @@
+"""The embedded video-language model: small enough to ship, a stand-in for a foundation model."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from genrl.infra.checkpoint import load_checkpoint, save_checkpoint
+from genrl.infra.config import from_dict, to_dict
+from genrl.infra.errors import UserError
+from genrl.vlm.protocol import check_texts
+from genrl.vlm.tokens import TokenVectors
+from genrl.vlm.towers import MiniVLMConfig, TextTower, VideoTower
+
+MINI_VLM_DIRECTORY = Path(__file__).parent.parent / "assets" / "mini_vlm" / "weights"
+CLIPS_AT_ONCE = 128
+"""Clips, or clips' worth of frames, that pass the video tower together: bounds its memory."""
+
+
+class MiniVLM(nn.Module):
+    """Dual encoder of 8 frames of 64x64 and of short English texts; see `VideoLanguageModel`."""
+
+    name = "mini"
+
+    def __init__(self, config: MiniVLMConfig, tokens: TokenVectors) -> None:
+        """Start from random weights around given token vectors."""
+        super().__init__()
+        self.config = config
+        self.embed_dim = config.embed_dim
+        self.frames_per_clip = config.frames_per_clip
+        self.image_size = config.image_size
+        self.video = VideoTower(config)
+        self.text = TextTower(config, tokens)
+
+    @property
+    def checksum(self) -> str:
+        """First 12 hexadecimal digits of the sha256 over everything that an embedding depends on."""
+        digest = hashlib.sha256(repr(self.config).encode())
+        tokens = self.text.tokens
+        for tensor in (*self.state_dict().values(), tokens.vectors, tokens.scales, tokens.weights):
+            # Shipped weights are half precision; digest them as such, whatever they are held in.
+            stored = tensor.half() if tensor.is_floating_point() else tensor
+            digest.update(stored.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:12]
+
+    def save(self, directory: Path, meta: dict | None = None) -> None:
+        """Write the learnt weights in half precision; the token vectors stay with the package."""
+        weights = {name: tensor.half() for name, tensor in self.state_dict().items()}
+        save_checkpoint(directory, weights, {**(meta or {}), "kind": "mini_vlm", "config": to_dict(self.config)})
+
+    @classmethod
+    def load(cls, directory: Path) -> MiniVLM:
+        """Read what `save` wrote.
+
+        Raises:
+            UserError: If the directory holds something else.
+        """
+        tensors, meta = load_checkpoint(directory)
+        if meta.get("kind") != "mini_vlm":
+            raise UserError(f"--vlm: {directory} is not a mini VLM: give the directory that genrl train-vlm wrote")
+        model = cls(from_dict(MiniVLMConfig, meta["config"], str(directory)), TokenVectors.load())
+        model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+        return model.eval().requires_grad_(False)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model computes."""
+        return self.text.project.weight.device
+
+    @torch.no_grad()
+    def embed_video(self, clips: Tensor) -> Tensor:
+        """Embed (N, L, h, w, 3) uint8 clips as (N, E) unit vectors; L and size are brought to the model's."""
+        if clips.ndim != 5 or clips.shape[-1] != 3 or clips.dtype != torch.uint8 or clips.shape[1] == 0:
+            raise ValueError(f"clips must be (N, L, h, w, 3) uint8, got {tuple(clips.shape)} {clips.dtype}")
+        chunks = [self.video(self._fit(chunk)) for chunk in clips.split(CLIPS_AT_ONCE)]
+        return torch.cat(chunks) if chunks else torch.zeros(0, self.embed_dim, device=self.device)
+
+    @torch.no_grad()
+    def embed_text(self, texts: Sequence[str]) -> Tensor:
+        """Embed texts as (N, E) unit vectors."""
+        check_texts(texts)
+        return self.text(list(texts)) if texts else torch.zeros(0, self.embed_dim, device=self.device)
+
+    @torch.no_grad()
+    def embed_frames_sliding(self, frames: Tensor) -> Tensor:
+        """Embed the clip that ends at each of (T, h, w, 3) uint8 frames as (T, E); zero before the first whole one.
+
+        Equal to `embed_video` of every clip, at one CNN pass a frame.
+        """
+        embeddings = torch.zeros(len(frames), self.embed_dim, device=self.device)
+        whole = len(frames) - self.frames_per_clip + 1
+        if whole <= 0:
+            return embeddings
+        step = CLIPS_AT_ONCE * (self.frames_per_clip - 1)
+        pairs = [
+            self.video.encode_pairs(self._fit_size(frames[start : start + step + 1].unsqueeze(0)))[0]
+            for start in range(0, len(frames) - 1, step)
+        ]
+        windows = torch.cat(pairs).unfold(0, self.frames_per_clip - 1, 1).mT  # (whole, L - 1, feature_dim)
+        embeddings[self.frames_per_clip - 1 :] = torch.cat([self.video.mix(w) for w in windows.split(4096)])
+        return embeddings
+
+    def _fit(self, clips: Tensor) -> Tensor:
+        """Clips of the model's length, each new frame the nearest old one, and of the model's size."""
+        if clips.shape[1] != self.frames_per_clip:
+            positions = torch.linspace(0, clips.shape[1] - 1, self.frames_per_clip).round().long()
+            clips = clips[:, positions.to(clips.device)]
+        return self._fit_size(clips)
+
+    def _fit_size(self, clips: Tensor) -> Tensor:
+        """Clips on the model's device with frames of the model's size, (N, L, size, size, 3) uint8."""
+        clips = clips.to(self.device)
+        if clips.shape[2:4] == (self.image_size, self.image_size):
+            return clips
+        images = clips.flatten(0, 1).permute(0, 3, 1, 2).float()
+        size = (self.image_size, self.image_size)
+        images = F.interpolate(images, size, mode="bilinear", antialias=True, align_corners=False)
+        return images.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).unflatten(0, clips.shape[:2])

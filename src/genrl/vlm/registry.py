@@ -1,0 +1,48 @@
+"""Video-language models by name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from genrl.infra.errors import UserError
+from genrl.vlm.mini import MINI_VLM_DIRECTORY, MiniVLM
+from genrl.vlm.protocol import VideoLanguageModel
+
+
+def _load_shipped_mini() -> VideoLanguageModel:
+    return MiniVLM.load(MINI_VLM_DIRECTORY)
+
+
+BACKENDS: dict[str, Callable[[], VideoLanguageModel]] = {"mini": _load_shipped_mini}
+
+
+def list_vlms() -> list[str]:
+    """Names that `load_vlm` knows."""
+    return sorted(BACKENDS)
+
+
+def load_vlm(name: str = "mini", device: str | torch.device = "cpu") -> VideoLanguageModel:
+    """Load a video-language model, frozen and in evaluation mode.
+
+    Args:
+        name: A name of `list_vlms`, or the directory of a mini VLM that `genrl train-vlm` wrote.
+        device: Where it computes.
+
+    Raises:
+        UserError: If there is no such model.
+    """
+    if name in BACKENDS:
+        model = BACKENDS[name]()
+    elif Path(name).is_dir():
+        model = MiniVLM.load(Path(name))
+    else:
+        near = difflib.get_close_matches(name, list_vlms(), n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(list_vlms())}"
+        raise UserError(f"--vlm: unknown model {name!r}; {hint} (a directory of a trained mini VLM works too)")
+    if isinstance(model, torch.nn.Module):
+        model.to(device).eval().requires_grad_(False)
+    return model

@@ -1,0 +1,108 @@
+"""The two towers of the mini VLM."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from genrl.vlm.tokens import TokenVectors
+
+
+@dataclass(frozen=True)
+class MiniVLMConfig:
+    """Sizes of the mini VLM."""
+
+    embed_dim: int = 256
+    frames_per_clip: int = 8
+    image_size: int = 64
+    channels: tuple[int, ...] = (32, 48, 96, 128)
+    """Channels of the convolutions; each halves the image."""
+    feature_dim: int = 128
+    """Length of the feature of one pair of frames."""
+    hidden_dim: int = 256
+    text_dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.frames_per_clip < 2:
+            raise ValueError(f"frames_per_clip must be 2 or more, got {self.frames_per_clip}")
+        if self.image_size % 2 ** len(self.channels):
+            raise ValueError(f"image_size must be divisible by {2 ** len(self.channels)}, got {self.image_size}")
+
+
+class VideoTower(nn.Module):
+    """Pairs of neighbouring frames through a CNN, then all pairs of the clip through an MLP.
+
+    A pair is the unit because motion shows in the difference of two frames long before it shows in what a network
+    says of each. Pairs of one episode are shared by all clips that hold them, so that a clip at every frame costs one
+    CNN pass a frame.
+    """
+
+    def __init__(self, config: MiniVLMConfig) -> None:
+        super().__init__()
+        self.num_pairs = config.frames_per_clip - 1
+        layers: list[nn.Module] = []
+        before = 6
+        for channels in config.channels:
+            layers += [nn.Conv2d(before, channels, 3, stride=2, padding=1), nn.GroupNorm(1, channels), nn.SiLU()]
+            before = channels
+        side = config.image_size // 2 ** len(config.channels)
+        self.convolutions = nn.Sequential(*layers)
+        self.pair_head = nn.Sequential(
+            nn.Linear(before * side * side, config.feature_dim), nn.LayerNorm(config.feature_dim)
+        )
+        self.mixer = nn.Sequential(
+            nn.Linear(self.num_pairs * config.feature_dim, config.hidden_dim),
+            nn.LayerNorm(config.hidden_dim),
+            nn.SiLU(),
+            nn.Linear(config.hidden_dim, config.embed_dim),
+        )
+        self.average = nn.Linear(config.feature_dim, config.embed_dim)
+
+    def encode_pairs(self, frames: Tensor) -> Tensor:
+        """Features of neighbouring frames: (N, L, h, w, 3) uint8 -> (N, L - 1, feature_dim)."""
+        images = frames.permute(0, 1, 4, 2, 3).float() / 255 - 0.5  # (N, L, 3, h, w)
+        pairs = torch.cat([images[:, 1:], 2 * (images[:, 1:] - images[:, :-1])], dim=2)
+        flat = pairs.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        return self.pair_head(self.convolutions(flat).flatten(1)).unflatten(0, pairs.shape[:2])
+
+    def mix(self, pairs: Tensor) -> Tensor:
+        """Unit embedding of clips from the features of their pairs: (N, L - 1, feature_dim) -> (N, E)."""
+        return F.normalize(self.mixer(pairs.flatten(1)) + self.average(pairs.mean(1)), dim=-1)
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Unit embedding of clips, (N, L, h, w, 3) uint8 -> (N, E)."""
+        return self.mix(self.encode_pairs(clips))
+
+
+class TextTower(nn.Module):
+    """Frozen token vectors, their weighted mean, and a learnt projection that is nearly linear.
+
+    What words mean is in the frozen vectors; a plain projection keeps wordings that training never saw near those
+    that it saw.
+    """
+
+    def __init__(self, config: MiniVLMConfig, tokens: TokenVectors) -> None:
+        super().__init__()
+        self.tokens = tokens
+        self.dropout = config.text_dropout
+        self.project = nn.Linear(tokens.dim, config.embed_dim)
+        self.bend = nn.Sequential(
+            nn.Linear(tokens.dim, config.hidden_dim), nn.SiLU(), nn.Linear(config.hidden_dim, config.embed_dim)
+        )
+
+    def pool(self, texts: Sequence[str]) -> Tensor:
+        """Unit mean of the token vectors of each text, (N, dim); in training single tokens are dropped."""
+        vectors, weights = self.tokens(texts)
+        if self.training:
+            kept = weights * (torch.rand_like(weights) >= self.dropout)
+            weights = torch.where(kept.sum(-1, keepdim=True) > 0, kept, weights)
+        return F.normalize((vectors * weights.unsqueeze(-1)).sum(1), dim=-1)
+
+    def forward(self, texts: Sequence[str]) -> Tensor:
+        """Unit embedding of texts, (N, E)."""
+        pooled = self.pool(texts)
+        return F.normalize(self.project(pooled) + self.bend(pooled), dim=-1)
