@@ -1,0 +1,1 @@
+"""Episodes on disk and the windows that training reads from them."""

@@ -1,0 +1,214 @@
+"""Reading a store of episodes; the one import for everything about stores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tensorstore as ts
+
+from genrl.data import layout
+from genrl.data.episode import Array, EmbeddingInfo, Episode, StoreSpec
+from genrl.data.writer import EmbeddingWriter, StoreWriter
+from genrl.infra.errors import UserError
+
+__all__ = [
+    "EmbeddingInfo",
+    "EmbeddingWriter",
+    "Episode",
+    "EpisodeTable",
+    "Store",
+    "StoreSpec",
+    "StoreWriter",
+    "find_stores",
+    "open_stores",
+]
+
+CACHE_BYTES = 64 * 2**20
+"""Memory for decoded chunks and shard indices, per open store."""
+
+
+@dataclass(frozen=True)
+class EpisodeTable:
+    """Where the episodes of a store lie.
+
+    Attributes:
+        start: (num_episodes,) int64 first row.
+        length: (num_episodes,) int64 number of rows.
+        source: (num_episodes,) int64 index into `Store.sources`.
+        origin: Name of the file each episode was imported from; empty when it was collected.
+    """
+
+    start: Array
+    length: Array
+    source: Array
+    origin: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+
+class Store:
+    """The committed content of a store when it was opened; what is written later is not seen."""
+
+    def __init__(self, path: Path, table: layout.StoreTable, cache_bytes: int) -> None:
+        """Use `Store.open`."""
+        self.path = path
+        self.spec = table.spec
+        self.num_frames = table.num_frames
+        self.sources = list(table.sources)
+        self.shard_frames = table.shard_frames
+        self.episodes = EpisodeTable(
+            np.array(table.start, np.int64),
+            np.array(table.length, np.int64),
+            np.array(table.source, np.int64),
+            tuple(table.origin),
+        )
+        self._columns = table.embeddings
+        self._context = ts.Context({"cache_pool": {"total_bytes_limit": cache_bytes}})
+        self._arrays: dict[str, ts.TensorStore] = {}
+
+    @classmethod
+    def open(cls, path: Path | str, cache_bytes: int = CACHE_BYTES) -> Store:
+        """Open a store to read it.
+
+        Args:
+            path: Directory of the store.
+            cache_bytes: Memory to keep decoded chunks in.
+
+        Raises:
+            UserError: If there is no store, or it is damaged.
+        """
+        path = Path(path)
+        return cls(path, layout.read_table(path), cache_bytes)
+
+    @property
+    def embeddings(self) -> list[str]:
+        """Names of the video-language models whose embeddings the store has, finished or not."""
+        return sorted(self._columns)
+
+    def embedding_info(self, name: str) -> EmbeddingInfo:
+        """What an embedding column is.
+
+        Raises:
+            UserError: If the store has no such column.
+        """
+        if name not in self._columns:
+            raise UserError(
+                f"{self.path} has no embeddings of {name!r}; run `genrl embed --data {self.path} --vlm {name}`"
+            )
+        return self._columns[name].info
+
+    def embedded_rows(self, name: str) -> int:
+        """Rows from the start whose embeddings are computed; `num_frames` when the column is finished."""
+        return min(self._columns[name].rows, self.num_frames) if name in self._columns else 0
+
+    @property
+    def fields(self) -> list[str]:
+        """Names that `read` takes, embedding columns among them."""
+        return [*layout.field_shapes(self.spec), *(f"embedding/{name}" for name in self.embeddings)]
+
+    def read(self, field: str, start: int, stop: int) -> Array:
+        """Rows `start` to `stop` (exclusive) of a field.
+
+        Args:
+            field: `frames`, `action`, `reward`, `is_first`, `is_last`, `is_terminal`, `state` or `embedding/<vlm>`.
+            start: First row.
+            stop: Row after the last, at most `num_frames`; for an embedding at most its `embedded_rows`.
+
+        Raises:
+            UserError: If a file of the store is damaged.
+        """
+        return self.read_many(field, [(start, stop)])[0]
+
+    def read_many(self, field: str, spans: Sequence[tuple[int, int]]) -> list[Array]:
+        """Several ranges of rows at once, which is much faster than one after the other.
+
+        Args:
+            field: As for `read`.
+            spans: (start, stop) of each range.
+
+        Returns:
+            One array for each range.
+
+        Raises:
+            UserError: If a file of the store is damaged.
+        """
+        assert all(0 <= start <= stop <= self.num_frames for start, stop in spans), "rows outside the store"
+        array = self._array(field)
+        futures = [array[start:stop].read() for start, stop in spans]
+        try:
+            return [future.result() for future in futures]
+        except (ValueError, OSError) as error:
+            raise UserError(
+                f"{self.path}: {field} cannot be read, a file of it is damaged; restore it from a copy of the store"
+            ) from error
+
+    def episode(self, index: int) -> Episode:
+        """One whole episode, with every finished embedding it has."""
+        start = int(self.episodes.start[index])
+        stop = start + int(self.episodes.length[index])
+        names = [name for name in self.embeddings if self.embedded_rows(name) >= stop]
+        return Episode(
+            frames=self.read("frames", start, stop),
+            action=self.read("action", start, stop),
+            reward=self.read("reward", start, stop),
+            is_terminal=self.read("is_terminal", start, stop),
+            state=self.read("state", start, stop) if self.spec.state_dim else None,
+            embeddings={name: self.read(f"embedding/{name}", start, stop) for name in names},
+        )
+
+    def _array(self, field: str) -> ts.TensorStore:
+        if field not in self._arrays:
+            assert field in self.fields, f"{self.path} has no field {field!r}"
+            self._arrays[field] = layout.open_array(self.path, field, self._context)
+        return self._arrays[field]
+
+
+def find_stores(paths: Sequence[Path | str]) -> list[Path]:
+    """Directories of stores: each path is a store, or a directory that holds stores.
+
+    Raises:
+        UserError: If a path is neither.
+    """
+    found: list[Path] = []
+    for path in map(Path, paths):
+        if (path / layout.TABLE_FILE).exists():
+            found.append(path)
+            continue
+        if not path.exists():
+            raise UserError(f"{path} does not exist; name an episode store or a directory of stores")
+        inside = sorted(file.parent for file in path.glob(f"*/{layout.TABLE_FILE}"))
+        if not inside:
+            raise UserError(
+                f"{path} is neither an episode store nor a directory of stores; make one with `genrl collect`"
+            )
+        found.extend(inside)
+    return list(dict.fromkeys(found))
+
+
+def open_stores(paths: Sequence[Path | str], cache_bytes: int = CACHE_BYTES) -> list[Store]:
+    """Open a data set: a list of stores whose episodes can be mixed.
+
+    Args:
+        paths: Stores, or directories of stores.
+        cache_bytes: Memory to keep decoded chunks in, over all stores.
+
+    Raises:
+        UserError: If there is none, or two disagree in domain, action size, look, frame size or clock.
+    """
+    found = find_stores(paths)
+    if not found:
+        raise UserError("no episode store was named; pass --data STORE")
+    stores = [Store.open(path, cache_bytes // len(found)) for path in found]
+    first = stores[0]
+    for store in stores[1:]:
+        for name in ("domain", "action_dim", "discrete", "look", "frame_size", "action_repeat", "control_timestep"):
+            one, other = getattr(first.spec, name), getattr(store.spec, name)
+            if one != other:
+                raise UserError(
+                    f"{first.path} has {name} {one!r}, {store.path} has {other!r}; a data set needs one, leave one out"
+                )
+    return stores
