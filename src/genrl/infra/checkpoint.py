@@ -1,0 +1,191 @@
+"""Files and checkpoints that are whole or absent: written aside, flushed, then renamed."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from genrl.infra.errors import UserError
+
+TENSORS_FILE, META_FILE = "tensors.safetensors", "meta.json"
+_CHECKSUM = "tensors_crc32"
+
+
+def save_checkpoint(directory: str | Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
+    """Write a checkpoint directory of `tensors.safetensors` and `meta.json`.
+
+    An older checkpoint of that name stays until the new one is whole.
+
+    Args:
+        directory: Where the checkpoint is to be.
+        tensors: Named tensors of any device; tied ones are stored twice.
+        meta: JSON-ready facts beside them.
+
+    Raises:
+        UserError: If the disk is full or not writable.
+    """
+    assert _CHECKSUM not in meta, f"{_CHECKSUM!r} is a reserved key"
+    with atomic_path(directory) as temporary:
+        temporary.mkdir(parents=True)
+        file = temporary / TENSORS_FILE
+        save_file(_storable(tensors), file)
+        facts = {**meta, _CHECKSUM: _crc32(file)}
+        (temporary / META_FILE).write_text(json.dumps(facts, indent=2) + "\n")
+
+
+def load_checkpoint(directory: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors (on the CPU) and facts of a checkpoint directory.
+
+    Raises:
+        UserError: If it is missing, incomplete or damaged; names the directory.
+    """
+    directory = Path(directory)
+    _restore_aside(directory)
+    if not directory.is_dir():
+        raise UserError(f"{directory}: no such checkpoint")
+    try:
+        meta = json.loads((directory / META_FILE).read_text())
+        checksum = meta.pop(_CHECKSUM)
+        if _crc32(directory / TENSORS_FILE) != checksum:
+            raise UserError(f"{directory}: {TENSORS_FILE} is damaged (checksum differs); use another checkpoint")
+        return load_file(directory / TENSORS_FILE), meta
+    except UserError:
+        raise
+    except FileNotFoundError as error:
+        name = Path(error.filename or "").name or "a file"
+        raise UserError(f"{directory}: the checkpoint is incomplete, {name} is missing; use another one") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+        raise UserError(f"{directory}: the checkpoint is damaged ({error}); use another one") from error
+
+
+def atomic_write(path: str | Path, data: bytes | str) -> None:
+    """Write a file so that it is whole or, after a crash, what it was before.
+
+    Raises:
+        UserError: If the disk is full or not writable.
+    """
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data.encode() if isinstance(data, str) else data)
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Temporary sibling of `path` to write a file or a directory to; takes its place on success, vanishes on an error.
+
+    The sibling keeps the suffix, by which many writers choose a format.
+
+    Raises:
+        UserError: If the disk is full or not writable.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.stem}.tmp-{os.getpid()}{path.suffix}")
+    try:
+        with disk_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _remove(temporary)
+            yield temporary
+            _flush(temporary)
+            if path.is_dir() and not path.is_symlink():
+                _swap_directory(temporary, path)
+            else:
+                os.replace(temporary, path)
+            _flush_entry(path.parent)
+    finally:
+        _remove(temporary)
+
+
+@contextmanager
+def disk_errors(path: str | Path) -> Iterator[None]:
+    """Turn a full or read-only disk into a `UserError` that names what could not be written."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        # safetensors wraps the system's error in a message of its own.
+        number = error.errno if isinstance(error, OSError) else None
+        if number in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in str(error):
+            raise UserError(
+                f"cannot write {path}: the disk is full; free some space and run the same command again, "
+                "what was saved before is whole"
+            ) from error
+        if number in (errno.EACCES, errno.EROFS, errno.EPERM):
+            raise UserError(f"cannot write {path}: no permission; choose another directory") from error
+        raise
+
+
+def remove_leftovers(directory: Path) -> None:
+    """Delete the temporary siblings that killed processes left in a directory; only its sole writer may call this."""
+    for leftover in directory.glob(".*.tmp-*"):
+        _remove(leftover)
+
+
+def _storable(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Contiguous tensors on the CPU, no two of one storage, as safetensors wants them."""
+    seen: set[int] = set()
+    storable = {}
+    for name, tensor in tensors.items():
+        tensor = tensor.detach().cpu().contiguous()
+        storage = tensor.untyped_storage().data_ptr()
+        storable[name] = tensor.clone() if storage in seen else tensor
+        seen.add(storage)
+    return storable
+
+
+def _crc32(file: Path) -> int:
+    value = 0
+    with file.open("rb") as stream:
+        while block := stream.read(1 << 22):
+            value = zlib.crc32(block, value)
+    return value
+
+
+def _swap_directory(new: Path, old: Path) -> None:
+    """Put `new` in the place of `old`; a directory cannot be renamed over a full one, so `old` steps aside first."""
+    aside = _aside(old)
+    _remove(aside)
+    os.rename(old, aside)
+    os.rename(new, old)
+    _remove(aside)
+
+
+def _restore_aside(directory: Path) -> None:
+    """Undo a swap that was killed between its two renames."""
+    if not directory.exists() and _aside(directory).is_dir():
+        os.rename(_aside(directory), directory)
+
+
+def _aside(directory: Path) -> Path:
+    return directory.with_name(f".{directory.name}.previous")
+
+
+def _flush(path: Path) -> None:
+    """Force a file, or all files of a directory, to the disk: a rename may otherwise outlive the contents."""
+    for file in path.rglob("*") if path.is_dir() else [path]:
+        if file.is_file():
+            with file.open("rb") as stream:
+                os.fsync(stream.fileno())
+
+
+def _flush_entry(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

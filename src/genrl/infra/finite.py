@@ -1,0 +1,42 @@
+"""A non-finite loss stops the run before the optimiser moves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from genrl.infra.errors import NonFiniteError
+
+if TYPE_CHECKING:
+    from genrl.infra.rundir import Run
+
+
+def check_finite(losses: Mapping[str, Tensor], update: int | None = None, run: Run | None = None) -> None:
+    """Refuse NaN and infinity; call it after the losses are known and before any optimiser steps.
+
+    Args:
+        losses: Named losses of any shape.
+        update: The update they belong to; without it, a `Run` used as context manager adds the step.
+        run: Where the last good checkpoint is.
+
+    Raises:
+        NonFiniteError: Naming the losses, and the update and the last good checkpoint where they are known.
+    """
+    if not losses:
+        return
+    # One transfer from the device for all of them.
+    finite = torch.stack([loss.detach().isfinite().all() for loss in losses.values()]).tolist()
+    bad = [name for name, good in zip(losses, finite, strict=True) if not good]
+    if bad:
+        message = f"{', '.join(bad)} became NaN or infinite"
+        raise NonFiniteError(message if run is None or update is None else explain_non_finite(message, update, run))
+
+
+def explain_non_finite(message: str, update: int, run: Run) -> str:
+    """The complaint with the step, the last good checkpoint and the mend."""
+    last = run.last_checkpoint
+    kept = f"the last good checkpoint is {last}" if last else "there is no checkpoint yet"
+    return f"{message} at update {update}; no parameter was changed by it, {kept}; try a lower learning rate"

@@ -1,0 +1,376 @@
+"""One run, one directory: options, metrics, checkpoints, resuming, stopping."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import signal
+import sys
+import threading
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import IO, Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from genrl.infra.checkpoint import atomic_write, load_checkpoint, remove_leftovers, save_checkpoint
+from genrl.infra.config import changed_options, to_dict
+from genrl.infra.errors import NonFiniteError, UserError
+from genrl.infra.finite import explain_non_finite
+from genrl.infra.logging import MetricsLogger
+from genrl.infra.progress import ProgressReport
+
+CONFIG_FILE, SUMMARY_FILE, LOCK_FILE, CHECKPOINTS = "config.json", "summary.json", ".lock", "checkpoints"
+
+ALWAYS_CHANGEABLE = ("out", "fresh", "device", "workers", "threads", "log_every", "save_every")
+"""Options that say where, how fast or how talkatively, and leave the results alone."""
+
+
+class Learner(Protocol):
+    """What a run saves and restores."""
+
+    def state_tensors(self) -> dict[str, Tensor]:
+        """Everything an uninterrupted run would carry into its next update."""
+
+    def state_meta(self) -> dict[str, Any]:
+        """JSON-ready facts beside the tensors."""
+
+    def load_state(self, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
+        """Take the state back."""
+
+
+class Run:
+    """A run directory, locked by this process.
+
+    `config.json`, `metrics.jsonl`, `tensorboard/`, `checkpoints/step_*/` and, once finished, `summary.json`. Nothing is
+    written, and with `fresh` nothing deleted, before `begin`: a command that fails over its input leaves no trace.
+
+    Attributes:
+        path: The directory.
+        stopped: Whether a signal asked the run to end early.
+        finished: Whether an earlier process finished this run, with as many updates as are asked for now.
+        summary: What `finish` was told.
+    """
+
+    def __init__(self, path: Path, verb: str, options: dict[str, Any], lock: IO[str], keep: int = 2) -> None:
+        self.path, self.verb, self.options, self.keep = path, verb, options, keep
+        self.stopped = False
+        self.finished = False
+        self.summary: dict[str, Any] | None = None
+        self.logger = MetricsLogger(path)
+        self._lock = lock
+        self._begun = False
+        self._erase = False
+        self._total = 0
+        self._update = 0
+        self._unsaved: tuple[int, Learner] | None = None
+        self._note = ""
+        self._headline = ""
+        self._progress: ProgressReport | None = None
+
+    @classmethod
+    def open(
+        cls,
+        out: str | Path,
+        verb: str,
+        config: Any,
+        *,
+        fresh: bool = False,
+        extendable: Collection[str] = ("updates",),
+        keep: int = 2,
+    ) -> Run:
+        """Create a run directory, or take up the run in it.
+
+        Args:
+            out: The directory.
+            verb: Who runs; a directory belongs to one verb.
+            config: Dataclass of all options; its `seed`, where it has one, seeds every update.
+            fresh: Start over: the old run is deleted when this one begins.
+            extendable: Dotted options, or groups of them, that may differ from the existing run's.
+            keep: Number of checkpoints kept.
+
+        Raises:
+            UserError: If the directory is in use, belongs to something else, or its options differ.
+        """
+        path = Path(out)
+        if path.exists() and not path.is_dir():
+            raise UserError(f"--out {path} is a file; name a directory")
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            lock = _lock(path)
+        except PermissionError as error:
+            raise UserError(f"--out {path}: no permission to write there; choose another directory") from error
+        run = cls(path, verb, to_dict(config), lock, keep)
+        try:
+            run._take_up(fresh, {*ALWAYS_CHANGEABLE, *extendable})
+        except UserError:
+            run.close()
+            raise
+        return run
+
+    @property
+    def last_checkpoint(self) -> Path | None:
+        """The newest checkpoint directory, if there is one."""
+        return None if self._erase else next(iter(self._checkpoints()), None)
+
+    def restore(self, learner: Learner) -> int:
+        """Load the newest whole checkpoint into a learner, passing over damaged ones with a notice.
+
+        Returns:
+            The number of updates behind it, which is the index of the next one; 0 where there is no checkpoint.
+        """
+        if self._erase:
+            return 0
+        for checkpoint in self._checkpoints():
+            try:
+                tensors, meta = load_checkpoint(checkpoint)
+            except UserError as error:
+                self._say(f"passing over a checkpoint: {error}")
+                continue
+            learner.load_state(tensors, meta)
+            step = _step_of(checkpoint)
+            self._say(f"{self.path}: goes on after update {step}")
+            return step
+        return 0
+
+    def updates(self, total: int, start: int = 0, description: str = "", headline: str = "") -> Iterator[int]:
+        """Indices of the updates to do, each seeded from (seed, update), under a progress report.
+
+        SIGTERM and SIGINT end the loop after the present update, which is then saved; a second SIGINT interrupts at
+        once.
+
+        Args:
+            total: Updates of the whole run.
+            start: The first one to do, as `restore` gave it.
+            description: Words before the progress bar.
+            headline: Metric shown beside it; without a name, the first one logged.
+
+        Yields:
+            start, start + 1, ..., total - 1.
+        """
+        self.begin()
+        self.logger.truncate(after_step=start)
+        self._total, self._headline = total, headline
+        seed = int(self.options.get("seed") or 0)
+        with self._signals(), ProgressReport(total, start, description or self.verb) as self._progress:
+            for update in range(start, total):
+                if self.stopped:
+                    break
+                self._update = update
+                seed_update(seed, update)
+                yield update
+                self._progress.advance(update + 1, self._note)
+            if self.stopped and self._unsaved is not None:
+                # The signal came after the loop body had passed its `save`.
+                self._save_now(*self._unsaved)
+        self._progress = None
+        if self.stopped:
+            self._say(f"{self.path}: stopped after {self._update + 1} of {total} updates; the same command goes on")
+
+    def log(self, update: int, metrics: Mapping[str, Tensor | float], every: int = 1) -> None:
+        """Write metrics of the first, every `every`-th and the last update; `step` counts the updates behind.
+
+        Tensors are fetched from their device, all at once, only when a row is due.
+        """
+        done = update + 1
+        if done % every and done not in (1, self._total):
+            return
+        self.begin()
+        values = _fetch(metrics)
+        name = self._headline if self._headline in values else next(iter(values), "")
+        self._note = f"{name} {values[name]:.4g}" if name else ""
+        self.logger.write(done, values)
+
+    def save(self, update: int, learner: Learner, every: int) -> None:
+        """Checkpoint after every `every`-th update, the last, and the one at which the run was stopped.
+
+        Raises:
+            UserError: If the disk is full; the checkpoints before stay whole.
+        """
+        done = update + 1
+        self._unsaved = (update, learner)
+        if done % every == 0 or done == self._total or self.stopped:
+            self._save_now(update, learner)
+
+    def finish(self, summary: dict[str, Any]) -> None:
+        """Mark the run finished, with its results; the same command then says so instead of running."""
+        self.begin()
+        atomic_write(self.path / SUMMARY_FILE, json.dumps(to_dict(summary), indent=2) + "\n")
+        self.finished, self.summary = True, summary
+        self.close()
+
+    def begin(self) -> None:
+        """Write the options down, deleting the old run where `fresh` asked for it; done by the first update or row."""
+        if self._begun:
+            return
+        self._begun = True
+        if self._erase:
+            self._erase_old()
+        if not self.finished:
+            # Of a run that is now to be longer.
+            (self.path / SUMMARY_FILE).unlink(missing_ok=True)
+        remove_leftovers(self.path)
+        remove_leftovers(self.path / CHECKPOINTS)
+        facts = {"verb": self.verb, "config": self.options}
+        atomic_write(self.path / CONFIG_FILE, json.dumps(facts, indent=2) + "\n")
+
+    def close(self) -> None:
+        """Close the logs and give the directory back."""
+        self.logger.close()
+        self._lock.close()
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+        if isinstance(error, NonFiniteError) and "at update" not in str(error):
+            raise NonFiniteError(explain_non_finite(str(error), self._update, self)) from error
+
+    def _take_up(self, fresh: bool, changeable: set[str]) -> None:
+        """Compare with the run that the directory holds, if any."""
+        file = self.path / CONFIG_FILE
+        if not file.exists():
+            return
+        verb, old = _read_config(file)
+        if verb != self.verb:
+            raise UserError(
+                f"--out {self.path} holds a run of 'genrl {verb}', not of '{self.verb}'; choose another --out"
+            )
+        if fresh:
+            self._erase = True
+            return
+        changed = changed_options(old, self.options)
+        refused = [name for name in changed if not _covered(name, changeable)]
+        if refused:
+            changes = ", ".join(
+                f"{_flag(name)} was {_lookup(old, name)}, now {_lookup(self.options, name)}" for name in refused
+            )
+            raise UserError(f"--out {self.path} holds a run with other options: {changes}; use --fresh to start over")
+        summary = self.path / SUMMARY_FILE
+        if summary.exists() and all(_covered(name, ALWAYS_CHANGEABLE) for name in changed):
+            self.summary = json.loads(summary.read_text())
+            self.finished = True
+
+    def _erase_old(self) -> None:
+        """Delete the old run, the file by which it is recognised last."""
+        entries = [entry for entry in self.path.iterdir() if entry.name not in (LOCK_FILE, CONFIG_FILE)]
+        for entry in [*entries, self.path / CONFIG_FILE]:
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink(missing_ok=True)
+        self._erase = False
+
+    def _checkpoints(self) -> list[Path]:
+        """Checkpoint directories, newest first."""
+        return sorted((self.path / CHECKPOINTS).glob("step_*"), key=_step_of, reverse=True)
+
+    def _save_now(self, update: int, learner: Learner) -> None:
+        self.begin()
+        meta = {**learner.state_meta(), "update": update + 1}
+        save_checkpoint(self.path / CHECKPOINTS / f"step_{update + 1:08d}", learner.state_tensors(), meta)
+        self._unsaved = None
+        for old in self._checkpoints()[self.keep :]:
+            shutil.rmtree(old, ignore_errors=True)
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """While the loop runs, the first SIGTERM or SIGINT only sets `stopped`."""
+
+        owner = os.getpid()
+
+        def stop(number: int, frame: FrameType | None) -> None:
+            if os.getpid() != owner:
+                # A forked worker has inherited this handler and is to die of the signal as usual.
+                signal.signal(number, signal.SIG_DFL)
+                os.kill(os.getpid(), number)
+            if self.stopped and number == signal.SIGINT:
+                raise KeyboardInterrupt
+            self.stopped = True
+
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _say(self, line: str) -> None:
+        if self._progress is not None:
+            self._progress.say(line)
+        else:
+            print(line, file=sys.stderr, flush=True)
+
+
+def seed_update(seed: int, update: int) -> None:
+    """Seed torch from (seed, update), so that a resumed run draws what an uninterrupted one would."""
+    torch.manual_seed(int(np.random.SeedSequence((seed, update)).generate_state(1, np.uint64)[0] >> 1))
+
+
+def _lock(path: Path) -> IO[str]:
+    """Lock the directory until the stream is closed or the process ends.
+
+    A POSIX record lock: unlike flock's, forked workers that outlive a killed run do not hold on to it.
+    """
+    stream = (path / LOCK_FILE).open("a+")
+    try:
+        fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        stream.seek(0)
+        owner = stream.read().strip() or "unknown"
+        stream.close()
+        raise UserError(f"--out {path} is in use by another genrl process ({owner}); wait or choose another") from error
+    stream.truncate(0)
+    stream.write(f"process {os.getpid()}")
+    stream.flush()
+    return stream
+
+
+def _read_config(file: Path) -> tuple[str, dict[str, Any]]:
+    try:
+        facts = json.loads(file.read_text())
+        return str(facts["verb"]), dict(facts["config"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{file} is not that of a genrl run; choose another --out") from error
+
+
+def _covered(name: str, options: Collection[str]) -> bool:
+    """Whether a dotted name, or a group it is in, is among the options."""
+    return any(name == option or name.startswith(f"{option}.") for option in options)
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _lookup(options: Mapping[str, Any], name: str) -> Any:
+    value: Any = options
+    for key in name.split("."):
+        if not isinstance(value, Mapping) or key not in value:
+            return "not there"
+        value = value[key]
+    return value
+
+
+def _step_of(checkpoint: Path) -> int:
+    digits = checkpoint.name.removeprefix("step_")
+    return int(digits) if digits.isdigit() else -1
+
+
+def _fetch(metrics: Mapping[str, Tensor | float]) -> dict[str, float]:
+    """Metrics as numbers, with one transfer for each device."""
+    tensors = {name: value.detach().float() for name, value in metrics.items() if isinstance(value, Tensor)}
+    fetched = dict(zip(tensors, torch.stack(list(tensors.values())).tolist(), strict=True)) if tensors else {}
+    return {name: fetched[name] if name in fetched else float(value) for name, value in metrics.items()}
