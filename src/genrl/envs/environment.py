@@ -1,0 +1,175 @@
+"""A task of the suite as a Gymnasium environment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from genrl.envs.domain import Domain, get_domain
+from genrl.envs.rendering import Look, StateRenderer, check_look
+from genrl.envs.tasks import Task, get_task
+from genrl.infra.errors import UserError
+
+FRAME_SIZE = 64
+
+
+class BodyEnv(gymnasium.Env[np.ndarray, np.ndarray]):
+    """One body and one task. Nothing terminates; an episode is truncated at the body's time limit.
+
+    Observations are (64, 64, 3) uint8 frames, or with `frames=False` the simulator's state as (O,) float32. Actions
+    are (A,) in -1 ... 1, scaled to the range of each actuator and clipped. One `step` is `action_repeat` control steps,
+    whose rewards are added; each lies in [0, 1]. `info["state"]` is (nq + nv,) float64, qpos and qvel;
+    `info["rewards"]` holds the rewards of the tasks named in `report`, added up in the same way.
+
+    `reset(seed=s)` starts the same episode every time; `reset()` goes on with the generator seeded last.
+    """
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 20}
+
+    def __init__(
+        self,
+        task: Task,
+        look: Look = "fast",
+        action_repeat: int = 2,
+        frames: bool = True,
+        report: Sequence[str] = (),
+    ) -> None:
+        if action_repeat < 1:
+            raise UserError(f"action_repeat must be at least 1, got {action_repeat}")
+        check_look(look)
+        self.task = task
+        self.look = look
+        self.action_repeat = action_repeat
+        self.domain: Domain = get_domain(task.domain)
+        self.render_mode = "rgb_array"
+        self.metadata = {**self.metadata, "render_fps": round(1 / (self.domain.control_timestep * action_repeat))}
+        self._physics = self.domain.load(task.name)
+        self._sub_steps = round(self.domain.control_timestep / self._physics.timestep())
+        self._reward = self.domain.rewards[task.name]
+        self._report = [self.domain.rewards[get_task(name).name] for name in report]
+        self._frames = frames
+        self._renderer: StateRenderer | None = None
+        self._control_step: int | None = None
+
+        low, high = self._physics.model.actuator_ctrlrange.T.copy()
+        self._action_centre, self._action_scale = (high + low) / 2, (high - low) / 2
+        self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (len(low),), np.float32)
+        if frames:
+            self.observation_space = gymnasium.spaces.Box(0, 255, (FRAME_SIZE, FRAME_SIZE, 3), np.uint8)
+        else:
+            size = self.domain.observe(self._physics).size
+            self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (size,), np.float32)
+
+    @property
+    def physics(self) -> Any:
+        """The simulator, for looking at."""
+        return self._physics
+
+    @property
+    def episode_steps(self) -> int:
+        """Env steps per episode."""
+        return -(-self.domain.control_steps // self.action_repeat)
+
+    @property
+    def action_bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """(A,) lowest and highest control of each actuator, in its own unit."""
+        return self._action_centre - self._action_scale, self._action_centre + self._action_scale
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Starts an episode from a random state."""
+        super().reset(seed=seed)
+        with self._physics.reset_context():
+            self.domain.start(self._physics, self.np_random)
+        self._control_step = 0
+        return self._observation(), self._info([0.0] * len(self._report))
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """Applies an action for `action_repeat` control steps.
+
+        Raises:
+            ValueError: If the action has another size or is not finite.
+            RuntimeError: If the episode has not been started or is over.
+        """
+        if self._control_step is None:
+            raise RuntimeError("call reset() before the first step()")
+        if self._control_step >= self.domain.control_steps:
+            raise RuntimeError("the episode is over: call reset() before the next step()")
+        action = np.asarray(action, np.float64)
+        if action.shape != self.action_space.shape or not np.isfinite(action).all():
+            raise ValueError(f"action must be {self.action_space.shape[0]} finite numbers, got {action!r}")
+        self._physics.set_control(self._action_centre + self._action_scale * np.clip(action, -1, 1))
+        reward, reported = 0.0, [0.0] * len(self._report)
+        for _ in range(min(self.action_repeat, self.domain.control_steps - self._control_step)):
+            self._physics.step(self._sub_steps)
+            self._control_step += 1
+            reward += self._reward(self._physics)
+            reported = [total + judge(self._physics) for total, judge in zip(reported, self._report, strict=True)]
+        truncated = self._control_step >= self.domain.control_steps
+        return self._observation(), reward, False, truncated, self._info(reported)
+
+    def state(self) -> np.ndarray:
+        """(nq + nv,) float64: positions, then velocities."""
+        return np.concatenate([self._physics.data.qpos, self._physics.data.qvel])
+
+    def render(self, size: int = 256) -> np.ndarray:  # type: ignore[override]
+        """(size, size, 3) uint8 picture of the present state; frames of the observation are of size 64."""
+        if self._renderer is None:
+            self._renderer = StateRenderer.shared(self.domain.name, self.look)
+        return self._renderer.render(self.state()[None], size)[0]
+
+    def _observation(self) -> np.ndarray:
+        return self.render(FRAME_SIZE) if self._frames else self.domain.observe(self._physics)
+
+    def _info(self, reported: list[float]) -> dict[str, Any]:
+        return {"state": self.state(), "rewards": np.asarray(reported)}
+
+
+def make_env(
+    task: str, look: Look = "fast", action_repeat: int = 2, frames: bool = True, report: Sequence[str] = ()
+) -> BodyEnv:
+    """The environment of a task; `gymnasium.make("genrl/<task>-v0")` calls this.
+
+    Args:
+        task: Name of the task, see `genrl.envs.tasks.TASKS`.
+        look: `fast` or `paper`, see `genrl.envs.rendering`.
+        action_repeat: Control steps per env step.
+        frames: Whether observations are frames; otherwise they are the simulator's state, and nothing is rendered.
+        report: Tasks of the same body whose rewards come with every step.
+
+    Raises:
+        UserError: For an unknown task or look, or when frames are wanted and rendering does not work.
+    """
+    return BodyEnv(get_task(task), look, action_repeat, frames, report)
+
+
+def state_rewards(task: str, states: np.ndarray) -> np.ndarray:
+    """Reward of a task at each of many states.
+
+    Args:
+        task: Name of the task.
+        states: (N, nq + nv) positions and velocities.
+
+    Returns:
+        (N,) float64 in [0, 1], the reward of a single control step that ends in the state.
+    """
+    entry = get_task(task)
+    domain = get_domain(entry.domain)
+    physics = domain.load(task)
+    rewards = np.empty(len(states))
+    for i, state in enumerate(states):
+        set_state(physics, state)
+        rewards[i] = domain.rewards[task](physics)
+    return rewards
+
+
+def set_state(physics: Any, state: np.ndarray) -> None:
+    """Puts a simulator into a state, (nq + nv,) positions and velocities, and computes everything that follows."""
+    nq = physics.model.nq
+    physics.data.qpos[:] = state[:nq]
+    physics.data.qvel[:] = state[nq:]
+    physics.forward()

@@ -1,0 +1,96 @@
+"""The task suite: one entry per task, with its prompt, its group and the bounds of its score.
+
+The names, prompts and bounds are those of the paper's benchmark (GenRL, arXiv 2406.18043) and of its release. This
+module loads no simulator; what a task rewards is defined in the module of its body (`genrl.envs.walker` and so on).
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import Literal
+
+from genrl.infra.errors import UserError
+
+Group = Literal["behaviour", "generalisation", "extra"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task of the suite.
+
+    Attributes:
+        name: Such as `walker_stand`; the environment is `genrl/walker_stand-v0`.
+        domain: The body, such as `walker`.
+        prompt: Text that describes the task, or None when the benchmark has no prompt for it.
+        group: `behaviour` (data are collected for it), `generalisation` (no data of its own), or `extra` (on neither
+            list of the benchmark).
+        score_min: Return that scores 0, about that of a random agent; None when the task has no scale.
+        score_max: Return that scores 1, about that of a specialist.
+        video_prompt: Name of the video that describes the task, or None.
+    """
+
+    name: str
+    domain: str
+    prompt: str | None
+    group: Group
+    score_min: float | None = None
+    score_max: float | None = None
+    video_prompt: str | None = None
+
+
+TASKS: dict[str, Task] = {
+    task.name: task
+    for task in (
+        Task("walker_run", "walker", "run fast clean", "behaviour", 30, 770),
+        Task("walker_walk", "walker", "walk fast clean", "behaviour", 45, 960),
+        Task("walker_stand", "walker", "standing up straight", "behaviour", 150, 970),
+        Task("walker_one_foot", "walker", "stand on one foot", "generalisation", 20, 955),
+        Task("walker_high_kick", "walker", "stand up and kick", "generalisation", 25, 960),
+        Task("walker_lying_down", "walker", "lying down horizontally", "generalisation", 170, 975),
+        Task("walker_sit_knees", "walker", "praying", "generalisation", 100, 945),
+        Task("walker_lunge_pose", "walker", "lunge_pose", "generalisation", 150, 945),
+        Task("walker_flipping", "walker", "doing backflips", "generalisation", 20, 720),
+        Task("walker_urlb_flip", "walker", "doing backflips", "extra", 20, 720),
+        Task("walker_flip", "walker", "doing flips", "extra"),
+        Task("walker_backflip", "walker", "doing backflips", "extra"),
+        Task("walker_arabesque", "walker", "arabesque position", "extra"),
+        Task("walker_legs_up", "walker", "lying down with feet up", "extra"),
+        Task("walker_headstand", "walker", "headstand", "extra"),
+        Task("walker_walk_backwards", "walker", None, "extra"),
+        Task("walker_run_backwards", "walker", None, "extra"),
+    )
+}
+
+
+def get_task(name: str) -> Task:
+    """The task of that name.
+
+    Raises:
+        UserError: If there is none; the message names the nearest ones.
+    """
+    if name in TASKS:
+        return TASKS[name]
+    near = difflib.get_close_matches(name, TASKS, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else "`genrl tasks` lists them"
+    raise UserError(f"unknown task {name!r}: {hint}")
+
+
+def domain_tasks(domain: str) -> list[Task]:
+    """All tasks of one body.
+
+    Raises:
+        UserError: If no task has that body.
+    """
+    tasks = [task for task in TASKS.values() if task.domain == domain]
+    if not tasks:
+        known = ", ".join(sorted({task.domain for task in TASKS.values()}))
+        raise UserError(f"unknown domain {domain!r}: choose from {known}")
+    return tasks
+
+
+def normalised_score(task: Task, episode_return: float) -> float | None:
+    """Return on the benchmark's scale, `(R - min) / (max - min)`, not clipped; None for a task without a scale."""
+    if task.score_min is None or task.score_max is None:
+        return None
+    return (episode_return - task.score_min) / (task.score_max - task.score_min)
