@@ -24,7 +24,7 @@ import numpy as np
 import tensorstore as ts
 
 from genrl.data.episode import EmbeddingInfo, StoreSpec
-from genrl.infra.checkpoint import atomic_write
+from genrl.infra.checkpoint import atomic_write, disk_errors
 from genrl.infra.errors import UserError
 
 SCHEMA_VERSION = 1
@@ -220,17 +220,15 @@ def write_rows(array: ts.TensorStore, start: int, rows: np.ndarray[Any, Any], to
 
 
 @contextlib.contextmanager
-def full_disk_is_a_user_error(path: Path) -> Iterator[None]:
-    """Turn "no space left" of any library below into one clear line."""
-    try:
-        yield
-    except (OSError, ValueError) as error:
-        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
-        if not full and not any(text in str(error) for text in ("No space left", "Disk quota exceeded")):
+def store_disk_errors(path: Path) -> Iterator[None]:
+    """Turn "no space left" of the system or of TensorStore into one line; the rows committed before are whole."""
+    with disk_errors(path):
+        try:
+            yield
+        except ValueError as error:  # TensorStore puts every error of the system into one of these
+            if any(text in str(error) for text in ("No space left", "Disk quota exceeded")):
+                raise OSError(errno.ENOSPC, str(error)) from error
             raise
-        raise UserError(
-            f"{path}: the disk is full; what was committed before is whole. Free some space and run the command again"
-        ) from error
 
 
 class StoreLock:

@@ -13,6 +13,7 @@ import tensorstore as ts
 from genrl.data import layout
 from genrl.data.episode import Array, EmbeddingInfo, Episode, StoreSpec, check_episode
 from genrl.data.layout import EmbeddingColumn, StoreLock, StoreTable
+from genrl.infra.checkpoint import remove_leftovers
 from genrl.infra.errors import UserError
 
 
@@ -47,12 +48,13 @@ class StoreWriter:
         """
         path = Path(path)
         exists = (path / layout.TABLE_FILE).exists()
-        with layout.full_disk_is_a_user_error(path):
+        with layout.store_disk_errors(path):
             if not exists:
                 _check_free(path, spec)
                 layout.create_group(path)
             lock = StoreLock(path)
             try:
+                remove_leftovers(path)
                 if not (path / layout.TABLE_FILE).exists():
                     for name, (dtype, row) in layout.field_shapes(spec).items():
                         layout.create_array(path, name, dtype, row, shard_frames)
@@ -178,11 +180,11 @@ class StoreWriter:
 
     def _write(self, array: ts.TensorStore, start: int, rows: Array, total: int) -> None:
         if len(rows):
-            with layout.full_disk_is_a_user_error(self.path):
+            with layout.store_disk_errors(self.path):
                 layout.write_rows(array, start, rows, total)
 
     def _commit(self, table: StoreTable) -> None:
-        with layout.full_disk_is_a_user_error(self.path):
+        with layout.store_disk_errors(self.path):
             layout.commit_table(self.path, table)
         self._table = table
 
@@ -208,12 +210,13 @@ class EmbeddingWriter:
         layout.read_table(self.path)
         self._lock = StoreLock(self.path)
         try:
+            remove_leftovers(self.path)
             self._table = layout.read_table(self.path)
             column = self._table.embeddings.get(info.name)
             if column is not None and not fresh:
                 _check_column(self.path, column.info, info)
             if column is None or fresh or column.rows == 0:
-                with layout.full_disk_is_a_user_error(self.path):
+                with layout.store_disk_errors(self.path):
                     # The table first: were the array replaced before, a kill would leave old progress on new rows.
                     self._table.embeddings[info.name] = EmbeddingColumn(info, 0)
                     layout.commit_table(self.path, self._table)
@@ -251,7 +254,7 @@ class EmbeddingWriter:
         """
         assert start == self.done_rows, f"rows are written in order: expected {self.done_rows}, got {start}"
         assert start + len(embeddings) <= self.num_rows, "more embeddings than frames"
-        with layout.full_disk_is_a_user_error(self.path):
+        with layout.store_disk_errors(self.path):
             layout.write_rows(self._array, start, np.asarray(embeddings, np.float16), start + len(embeddings))
             table = copy.deepcopy(self._table)
             table.embeddings[self._info.name].rows = start + len(embeddings)
@@ -298,8 +301,9 @@ def _check_free(path: Path, spec: StoreSpec) -> None:
         return
     if not path.is_dir():
         raise UserError(f"{path} is a file; name a directory for the store")
-    ours = {"zarr.json", layout.LOCK_FILE, *layout.field_shapes(spec)}
-    strange = sorted(entry.name for entry in path.iterdir() if entry.name not in ours)
+    ours = {"zarr.json", *layout.field_shapes(spec)}
+    names = sorted(entry.name for entry in path.iterdir())
+    strange = [name for name in names if name not in ours and not name.startswith(".")]
     if strange:
         raise UserError(f"{path} holds {strange[0]!r} and is not an episode store; name an empty or new directory")
 

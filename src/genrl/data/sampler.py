@@ -1,0 +1,225 @@
+"""Windows of episodes, all equally likely, read ahead in the background."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from genrl.data.batch import SequenceBatch
+from genrl.data.episode import Array, EmbeddingInfo, StoreSpec
+from genrl.data.store import Store, open_stores
+from genrl.infra.errors import UserError
+
+FIELDS = ("frames", "action", "reward", "is_first", "is_terminal")
+
+
+class WindowSampler:
+    """Draws batches of windows from a data set.
+
+    A window lies inside one episode; episodes shorter than a window are left out with a notice. With an embedding, a
+    window is cut into groups of `frames_per_clip` rows from its first row, and the model reads the embedding at the
+    last row of each group; windows that lack one of those (imported data may) are left out too. What remains is drawn
+    uniformly, with replacement. `batch(update)` is a pure function of (seed, update), whatever was drawn before.
+
+    Attributes:
+        spec: What the episodes share.
+        num_windows: How many windows there are.
+        num_frames: Frames of the data set, those no window covers included.
+        embedding_info: The embedding column, or None.
+    """
+
+    def __init__(
+        self,
+        stores: Sequence[Path | str],
+        length: int,
+        batch_size: int,
+        seed: int,
+        embedding: str | None = None,
+        resident: torch.device | str | None = None,
+        read_ahead: int = 2,
+    ) -> None:
+        """Index the windows of a data set.
+
+        Args:
+            stores: Stores, or directories of stores.
+            length: Frames per window.
+            batch_size: Windows per batch.
+            seed: Seed of the order.
+            embedding: Name of the video-language model whose embeddings to read; None reads none.
+            resident: Device to keep the whole data set on; the batches are the same ones, on that device. None reads
+                them from disk, with a memory that does not depend on the size of the data set.
+            read_ahead: Batches to read in the background.
+
+        Raises:
+            UserError: If the stores do not go together, lack the embedding, or hold no window.
+        """
+        if length < 1 or batch_size < 1:
+            raise UserError(f"window length and batch size must be positive, got {length} and {batch_size}")
+        self._stores = open_stores(stores)
+        self._length = length
+        self._batch_size = batch_size
+        self._seed = seed
+        self._read_ahead = read_ahead
+        self.spec: StoreSpec = self._stores[0].spec
+        self.num_frames = sum(store.num_frames for store in self._stores)
+        self.embedding_info: EmbeddingInfo | None = None
+        self._fields: tuple[str, ...] = FIELDS
+        if embedding is not None:
+            self.embedding_info = _common_embedding(self._stores, embedding)
+            self._fields = (*FIELDS, f"embedding/{embedding}")
+        self._index_windows()
+        self._resident = None if resident is None else self._load(torch.device(resident))
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="read-ahead")
+        self._ahead: dict[int, Future[SequenceBatch]] = {}
+
+    def batch(self, update: int) -> SequenceBatch:
+        """The batch of one update.
+
+        Args:
+            update: Number of the update, at least 0.
+
+        Returns:
+            `batch_size` windows; `is_first` tells where an episode truly begins, which a window need not do.
+
+        Raises:
+            UserError: If a file of a store is damaged.
+        """
+        if self._resident is not None:
+            return self._gather(update)
+        wanted = range(update, update + 1 + self._read_ahead)
+        for late in [number for number in self._ahead if number not in wanted]:
+            self._ahead.pop(late).cancel()
+        for number in wanted:
+            if number not in self._ahead:
+                self._ahead[number] = self._executor.submit(self._read, number)
+        return self._ahead.pop(update).result()
+
+    def windows(self, update: int) -> tuple[Array, Array]:
+        """Which windows a batch holds.
+
+        Args:
+            update: Number of the update.
+
+        Returns:
+            (B,) index of the store and (B,) first row within it.
+        """
+        chosen = np.random.default_rng([self._seed, update]).integers(self.num_windows, size=self._batch_size)
+        run = np.searchsorted(self._run_end, chosen, side="right")
+        first = self._run_row[run] + chosen - (self._run_end[run] - self._run_count[run])
+        return self._run_store[run], first
+
+    def _index_windows(self) -> None:
+        """List the runs of consecutive rows at which windows may start: little memory, even for many frames."""
+        runs: list[tuple[int, int, int]] = []  # store, first row, number of windows
+        num_short, num_incomplete = 0, 0
+        for index, store in enumerate(self._stores):
+            present = None if self.embedding_info is None else _present_rows(store, self.embedding_info.name)
+            for start, rows in zip(store.episodes.start.tolist(), store.episodes.length.tolist(), strict=True):
+                count = rows - self._length + 1
+                if count < 1:
+                    num_short += 1
+                elif present is None or self.embedding_info is None:
+                    runs.append((index, start, count))
+                else:
+                    usable = np.ones(count, bool)
+                    per_clip = self.embedding_info.frames_per_clip
+                    for clip_end in range(per_clip - 1, self._length, per_clip):
+                        usable &= present[start + clip_end : start + clip_end + count]
+                    runs.extend((index, start + offset, size) for offset, size in _runs_of_true(usable))
+                    num_incomplete += count - int(usable.sum())
+        if num_short:
+            notice = f"{num_short} episodes are shorter than a window of {self._length} frames and are left out"
+            warnings.warn(notice, stacklevel=3)
+        if num_incomplete:
+            notice = f"{num_incomplete} windows lack an embedding they need and are left out"
+            warnings.warn(notice, stacklevel=3)
+        if not runs:
+            names = ", ".join(str(store.path) for store in self._stores)
+            raise UserError(
+                f"{names}: no window of {self._length} frames; collect longer episodes or use shorter windows"
+            )
+        self._run_store, self._run_row, self._run_count = np.array(runs, np.int64).T
+        self._run_end = np.cumsum(self._run_count)
+        self.num_windows = int(self._run_end[-1])
+
+    def _read(self, update: int) -> SequenceBatch:
+        """Read a batch from disk."""
+        store_of, first = self.windows(update)
+        tensors: dict[str, Tensor] = {}
+        for field in self._fields:
+            rows: Array | None = None
+            for index in np.unique(store_of):
+                places = np.flatnonzero(store_of == index)
+                spans = [(int(row), int(row) + self._length) for row in first[places]]
+                for place, values in zip(places, self._stores[index].read_many(field, spans), strict=True):
+                    if rows is None:
+                        rows = np.empty((self._batch_size, *values.shape), values.dtype)
+                    rows[place] = values
+            tensors[field] = torch.from_numpy(rows)
+        return self._to_batch(tensors)
+
+    def _load(self, device: torch.device) -> dict[str, Tensor]:
+        """The whole data set on a device, store after store."""
+        tensors = {}
+        for field in self._fields:
+            pieces = []
+            for store in self._stores:
+                for start in range(0, store.num_frames, store.shard_frames):
+                    stop = min(start + store.shard_frames, store.num_frames)
+                    pieces.append(torch.from_numpy(store.read(field, start, stop)).to(device))
+            tensors[field] = torch.cat(pieces)
+        return tensors
+
+    def _gather(self, update: int) -> SequenceBatch:
+        """Take a batch from the resident data set."""
+        assert self._resident is not None
+        store_of, first = self.windows(update)
+        offset = np.cumsum([0, *(store.num_frames for store in self._stores)])
+        device = self._resident["frames"].device
+        start = torch.from_numpy(first + offset[store_of]).to(device)
+        rows = start[:, None] + torch.arange(self._length, device=device)  # (B, T)
+        return self._to_batch({field: values[rows] for field, values in self._resident.items()})
+
+    def _to_batch(self, tensors: dict[str, Tensor]) -> SequenceBatch:
+        embedding = None if self.embedding_info is None else tensors[f"embedding/{self.embedding_info.name}"].float()
+        return SequenceBatch(**{field: tensors[field] for field in FIELDS}, embedding=embedding)
+
+
+def _common_embedding(stores: Sequence[Store], name: str) -> EmbeddingInfo:
+    """The embedding column that all stores have, whole and from the same weights."""
+    first = stores[0].embedding_info(name)
+    for store in stores:
+        info = store.embedding_info(name)
+        command = f"genrl embed --data {store.path} --vlm {name}"
+        if info != first:
+            raise UserError(
+                f"{store.path} has embeddings {name!r} from other weights than {stores[0].path} "
+                f"(checksum {info.checksum} and {first.checksum}); run `{command} --fresh`"
+            )
+        if store.embedded_rows(name) < store.num_frames:
+            raise UserError(
+                f"{store.path} has embeddings {name!r} for {store.embedded_rows(name)} of {store.num_frames} frames; "
+                f"run `{command}`"
+            )
+    return first
+
+
+def _present_rows(store: Store, name: str) -> Array:
+    """(N,) bool, whether a row has an embedding; read shard by shard, since the column itself may be large."""
+    present = np.zeros(store.num_frames, bool)
+    for start in range(0, store.num_frames, store.shard_frames):
+        stop = min(start + store.shard_frames, store.num_frames)
+        present[start:stop] = store.read(f"embedding/{name}", start, stop).any(axis=1)
+    return present
+
+
+def _runs_of_true(mask: Array) -> list[tuple[int, int]]:
+    """(start, length) of each run of true values."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
+    return [(int(start), int(stop - start)) for start, stop in zip(edges[::2], edges[1::2], strict=True)]
