@@ -1,6 +1,8 @@
 """`python -m genrl` is the command `genrl`."""
 
+import sys
+
 from genrl.cli import main
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
