@@ -1,0 +1,1 @@
+"""Learning a behaviour inside the model: starts, imagination, targets, rewards, actor-critic."""

@@ -1,0 +1,147 @@
+"""Behaviour learning: one update of actor and critic towards a target trajectory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from genrl.behavior.actor_critic import ActorCritic, ActorCriticConfig
+from genrl.behavior.alignment import AlignmentName, aligned_reward, best_offset
+from genrl.behavior.imagination import Trajectory, imagine
+from genrl.behavior.rewards import RewardName, pairwise_reward
+from genrl.infra.compute import Precision, autocast
+from genrl.infra.finite import check_finite
+from genrl.infra.optim import Optimizer
+from genrl.models.foundation import FoundationModel
+from genrl.models.learner import select
+from genrl.models.state import LatentState
+from genrl.nn.returns import lambda_returns
+
+
+@dataclass(frozen=True)
+class BehaviorConfig:
+    """How a policy learns to follow a target."""
+
+    actor_critic: ActorCriticConfig = field(default_factory=ActorCriticConfig)
+    reward: RewardName = "max_cosine"
+    alignment: AlignmentName = "best_window"
+    window: int = 8
+    """Steps b compared in the search for the best window."""
+    drop_last_window: bool = False
+    """Leave out the last full window, as the original does."""
+    precision: Precision = "float32"
+
+
+class BehaviorLearner:
+    """Actor-critic in imagination over a frozen foundation model. Paper: GenRL, section 4.
+
+    Args:
+        model: Frozen model.
+        target: (1 or B, T, ...) target trajectory, T at least horizon + 1.
+    """
+
+    def __init__(self, model: FoundationModel, target: LatentState, config: BehaviorConfig) -> None:
+        self.model = model.eval().requires_grad_(False)
+        self.config = config
+        steps = config.actor_critic.horizon + 1
+        if target.stoch.shape[1] < steps:
+            raise ValueError(f"the target has {target.stoch.shape[1]} steps; horizon + 1 = {steps} are needed")
+        self.target = target.map(lambda x: x[:, :steps]).detach()
+        feature_dim = model.config.world_model.rssm.feature_dim
+        spec = model.spec
+        self.actor_critic = ActorCritic(config.actor_critic, feature_dim, spec.action_dim, spec.discrete)
+        self.actor_critic.to(self.target.stoch.device)
+        self.actor_optimizer = Optimizer(self.actor_critic.actor.parameters(), config.actor_critic.actor)
+        self.critic_optimizer = Optimizer(self.actor_critic.critic.parameters(), config.actor_critic.critic)
+        self.num_updates = 0
+
+    def reward(self, states: LatentState) -> Tensor:
+        """(B, H+1, ...) imagined states -> (B, H+1) temporally aligned reward."""
+        pairs = pairwise_reward(self.config.reward, self.model.world_model.decoder, states, self.target)
+        offset = best_offset(pairs, self.config.alignment, self.config.window, self.config.drop_last_window)
+        return aligned_reward(pairs, offset)
+
+    def update(self, start: LatentState) -> dict[str, Tensor]:
+        """One update from (B, ...) starts.
+
+        Returns:
+            () metrics by name, still on the device.
+
+        Raises:
+            NonFiniteError: If a loss is not finite; nothing has moved then.
+        """
+        with autocast(start.deter.device, self.config.precision):
+            trajectory = self.imagine(start)
+            losses, metrics = self.losses(trajectory)
+        return self.step(losses) | metrics
+
+    def step(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Backward, both optimisers, then the copy to the target critic when it is due."""
+        means = {name: value.mean() for name, value in losses.items()}
+        check_finite(means)
+        # The critic's loss reads detached features and returns: one backward pass serves both optimisers.
+        (means["loss/actor"] + means["loss/critic"]).backward()
+        results = {name: value.detach() for name, value in means.items()}
+        results["actor/grad_norm"] = self.actor_optimizer.step()
+        results["critic/grad_norm"] = self.critic_optimizer.step()
+        if self.num_updates % self.config.actor_critic.target_update_every == 0:
+            self.actor_critic.update_target()
+        self.num_updates += 1
+        return results
+
+    def imagine(self, start: LatentState) -> Trajectory:
+        """The actor's trajectories from (B, ...) starts."""
+        config = self.config.actor_critic
+        dynamics = self.model.world_model.rssm.dynamics
+        if config.gradient == "dynamics":
+            return imagine(dynamics, self.actor_critic.actor, start, config.horizon)
+        with torch.no_grad():
+            return imagine(dynamics, self.actor_critic.actor, start, config.horizon)
+
+    def losses(self, trajectory: Trajectory) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Losses (B, H-1) and (B, H) of an imagined trajectory, and () metrics. Updates the return quantiles."""
+        config = self.config.actor_critic
+        features = trajectory.states.features  # (B, H+1, F)
+        reward = self.reward(trajectory.states)
+        values = self.actor_critic.target_value(features)
+        returns = lambda_returns(reward[:, :-1], values[:, 1:], config.discount, config.lambda_)
+        offset, scale = self.actor_critic.normalizer.update(returns)
+
+        states = features.detach()
+        actions = trajectory.actions[:, :-1]
+        losses = {
+            "loss/actor": self.actor_critic.actor_loss(
+                states[:, :-2], actions, returns[:, 1:], values[:, :-2].detach(), offset, scale
+            ),
+            "loss/critic": self.actor_critic.critic_loss(states[:, :-1], returns),
+        }
+        with torch.no_grad():
+            metrics = {
+                "imagined/reward": reward.mean(),
+                "imagined/return": returns.mean(),
+                "imagined/value": values.mean(),
+                "imagined/return_scale": scale,
+                "actor/saturation": (trajectory.actions.abs() > 0.99).float().mean(),
+            }
+        return losses, metrics
+
+    def state_tensors(self) -> dict[str, Tensor]:
+        """Networks, quantiles and optimiser states."""
+        tensors = {f"actor_critic.{name}": value for name, value in self.actor_critic.state_dict().items()}
+        tensors |= {f"actor_optimizer.{name}": value for name, value in self.actor_optimizer.state_tensors().items()}
+        return tensors | {f"critic_optimizer.{n}": value for n, value in self.critic_optimizer.state_tensors().items()}
+
+    def state_meta(self) -> dict[str, Any]:
+        """The update counter, which times the copies to the target critic."""
+        return {"num_updates": self.num_updates}
+
+    def load_state(self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
+        """Takes back what `state_tensors` and `state_meta` gave."""
+        self.actor_critic.load_state_dict(select(tensors, "actor_critic."))
+        self.actor_optimizer.load_state(select(tensors, "actor_optimizer."))
+        self.critic_optimizer.load_state(select(tensors, "critic_optimizer."))
+        self.num_updates = int(meta["num_updates"])

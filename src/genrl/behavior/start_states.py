@@ -1,0 +1,95 @@
+"""Where imagination starts: latent states drawn without any data, or posteriors of real windows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from genrl.behavior.actor_critic import Actor
+from genrl.data.batch import SequenceBatch
+from genrl.models.foundation import FoundationModel
+from genrl.models.state import LatentState, cat_states
+
+
+@dataclass(frozen=True)
+class StartConfig:
+    """How data-free starts are drawn. Paper: GenRL, section 4 (data-free policy learning)."""
+
+    num_starts: int = 1024
+    """Starts N of an update; an even number."""
+    uniform_share: float = 0.5
+    """Probability that an initial state is uniform over classes instead of the connector's."""
+    connector_steps: int = 16
+    """Length of the connector trajectories whose every step is an initial state."""
+    warmup_steps: int = 5
+    """Steps through the dynamics that give the recurrent state its velocity."""
+
+    def __post_init__(self) -> None:
+        if self.num_starts < 2 or self.num_starts % 2:
+            raise ValueError(f"starts.num-starts must be even and positive, got {self.num_starts}")
+        if not 0.0 <= self.uniform_share <= 1.0:
+            raise ValueError(f"starts.uniform-share must lie in [0, 1], got {self.uniform_share}")
+
+
+@torch.no_grad()
+def data_free_starts(model: FoundationModel, actor: Actor, config: StartConfig) -> LatentState:
+    """N starts from no data: N/2 initial states, warmed up once with uniform actions and once with the policy's.
+
+    Returns:
+        (N, ...) states, those of uniform actions first.
+    """
+    initial = initial_states(model, config)
+    random = warm_up(model, initial, None, config.warmup_steps)
+    followed = warm_up(model, initial, actor, config.warmup_steps)
+    return cat_states([random, followed])
+
+
+def initial_states(model: FoundationModel, config: StartConfig) -> LatentState:
+    """(N/2, ...) states with zero recurrent state, each as a whole either uniform or the connector's."""
+    count = config.num_starts // 2
+    dynamics = model.world_model.rssm.dynamics
+    device = dynamics.head.output.weight.device
+    uniform = uniform_samples(count, dynamics.stoch_shape, device)
+    connected = connector_samples(model, count, config.connector_steps)
+    is_uniform = torch.rand(count, device=device) < config.uniform_share
+    stoch = torch.where(is_uniform[:, None, None], uniform, connected)
+    return LatentState(torch.zeros(count, dynamics.deter_dim, device=device), stoch, torch.zeros_like(stoch))
+
+
+def uniform_samples(count: int, shape: tuple[int, int], device: torch.device) -> Tensor:
+    """(count, S, K) one-hot samples, uniform over the classes, independent for every variable."""
+    num_variables, num_classes = shape
+    index = torch.randint(num_classes, (count, num_variables), device=device)
+    return F.one_hot(index, num_classes).float()
+
+
+def connector_samples(model: FoundationModel, count: int, steps: int) -> Tensor:
+    """(count, S, K) samples along connector trajectories, an independent random embedding at each step."""
+    device = model.world_model.rssm.dynamics.head.output.weight.device
+    trajectories = -(-count // steps)
+    noise = torch.randn(trajectories, steps, model.spec.embed_dim, device=device)
+    embedding = model.aligner.align(F.normalize(noise, dim=-1))
+    return model.connector.imagine(embedding).stoch.flatten(0, 1)[:count]
+
+
+def warm_up(model: FoundationModel, state: LatentState, actor: Actor | None, steps: int) -> LatentState:
+    """Last state of `steps` imagined steps, with uniform actions (one-hot if discrete) where there is no actor."""
+    spec = model.spec
+    for _ in range(steps):
+        if actor is not None:
+            action = actor.sample(state.features)
+        elif spec.discrete:
+            action = uniform_samples(state.deter.shape[0], (1, spec.action_dim), state.deter.device)[:, 0]
+        else:
+            action = torch.empty(state.deter.shape[0], spec.action_dim, device=state.deter.device).uniform_(-1, 1)
+        state = model.world_model.rssm.dynamics.step(state, action)
+    return state
+
+
+@torch.no_grad()
+def data_starts(model: FoundationModel, batch: SequenceBatch) -> LatentState:
+    """(B*T, ...) posterior states of every frame of real windows."""
+    return model.world_model.observe(batch.frames, batch.action, batch.is_first).flatten()

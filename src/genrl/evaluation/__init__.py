@@ -1,0 +1,1 @@
+"""Rolling policies out, scoring them, drawing the results."""

@@ -1,0 +1,1 @@
+"""The multimodal-foundation world model: world model, connector, aligner."""

@@ -1,0 +1,153 @@
+"""Pretraining: one update of world model, connector and aligner."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from genrl.data.batch import SequenceBatch
+from genrl.infra.compute import Precision, autocast
+from genrl.infra.finite import check_finite
+from genrl.infra.optim import Optimizer, OptimizerConfig
+from genrl.models.connector import clip_embeddings
+from genrl.models.foundation import FoundationModel
+from genrl.models.state import LatentState
+from genrl.nn.distributions import straight_through
+
+
+@dataclass(frozen=True)
+class FoundationLearnerConfig:
+    """Optimisers and precision of pretraining."""
+
+    world_model: OptimizerConfig = field(default_factory=OptimizerConfig)
+    connector: OptimizerConfig = field(default_factory=OptimizerConfig)
+    """Trains connector and aligner."""
+    precision: Precision = "float32"
+    """bfloat16 is autocast: parameters, states and losses stay float32."""
+
+
+class FoundationLearner:
+    """Modules, an optimiser for each objective, and `update(batch)`.
+
+    The connector learns from detached posteriors: it never moves the world model.
+    """
+
+    def __init__(self, model: FoundationModel, config: FoundationLearnerConfig) -> None:
+        self.model = model.train().requires_grad_(True)
+        self.config = config
+        self.world_optimizer = Optimizer(model.world_model.parameters(), config.world_model)
+        connector_parameters = [*model.connector.parameters(), *model.aligner.parameters()]
+        self.connector_optimizer = Optimizer(connector_parameters, config.connector)
+
+    def update(self, batch: SequenceBatch, learning_rate_scale: float = 1.0) -> dict[str, Tensor]:
+        """One step of every optimiser.
+
+        Args:
+            batch: (B, T) windows; without embeddings only the world model learns.
+            learning_rate_scale: Multiplies the learning rates (schedules).
+
+        Returns:
+            () metrics by name, still on the device.
+
+        Raises:
+            NonFiniteError: If a loss is not finite; nothing has moved then.
+        """
+        with autocast(batch.action.device, self.config.precision):
+            losses, posterior, metrics = self.model.world_model.losses(
+                batch.frames, batch.action, batch.is_first, batch.reward
+            )
+            connector_losses = self.connector_losses(batch.embedding, posterior)
+        return self.step(losses, connector_losses, metrics, learning_rate_scale)
+
+    def connector_losses(self, embedding: Tensor | None, posterior: LatentState) -> dict[str, Tensor]:
+        """Losses of connector and aligner, (B, T) each; none without embeddings."""
+        if embedding is None:
+            return {}
+        clips = clip_embeddings(embedding, self.model.spec.frames_per_clip)
+        return {
+            "connector_kl": self.model.connector.loss(clips, posterior.detach()),
+            "aligner": self.model.aligner.loss(clips),
+        }
+
+    def step(
+        self,
+        losses: Mapping[str, Tensor],
+        connector_losses: Mapping[str, Tensor],
+        metrics: Mapping[str, Tensor],
+        learning_rate_scale: float,
+    ) -> dict[str, Tensor]:
+        """Backward and both optimisers, from losses of (B, T) elements."""
+        means = {f"loss/{name}": value.mean() for name, value in {**losses, **connector_losses}.items()}
+        check_finite(means)
+        total = self.model.world_model.total_loss(losses)
+        # The two objectives share no parameter, so that one backward pass serves both optimisers.
+        (total + sum(value.mean() for value in connector_losses.values())).backward()
+        results = {name: value.detach() for name, value in means.items()}
+        results["world_model/grad_norm"] = self.world_optimizer.step(learning_rate_scale)
+        if connector_losses:
+            results["connector/grad_norm"] = self.connector_optimizer.step(learning_rate_scale)
+        return results | {f"world_model/{name}": value.detach().mean() for name, value in metrics.items()}
+
+    def state_tensors(self) -> dict[str, Tensor]:
+        """Model and optimiser states."""
+        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        tensors |= {f"world_optimizer.{name}": value for name, value in self.world_optimizer.state_tensors().items()}
+        tensors |= {f"connector_optimizer.{n}": value for n, value in self.connector_optimizer.state_tensors().items()}
+        return tensors
+
+    def state_meta(self) -> dict[str, Any]:
+        """Nothing beyond the tensors."""
+        return {}
+
+    def load_state(self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
+        """Takes back what `state_tensors` gave."""
+        self.model.load_state_dict(select(tensors, "model."))
+        self.world_optimizer.load_state(select(tensors, "world_optimizer."))
+        self.connector_optimizer.load_state(select(tensors, "connector_optimizer."))
+
+
+class LatentLearner(FoundationLearner):
+    """Second stage: encoder and decoder frozen, everything sequential trained on cached posteriors.
+
+    The posterior ignores history and the decoder ignores the recurrent state, so that posteriors of a data set can
+    be computed once; GRU, dynamics, connector and aligner then train without a single convolution.
+    """
+
+    def __init__(self, model: FoundationModel, config: FoundationLearnerConfig) -> None:
+        super().__init__(model, config)
+        model.world_model.encoder.requires_grad_(False)
+        model.world_model.decoder.requires_grad_(False)
+        model.world_model.rssm.posterior_head.requires_grad_(False)
+        self.world_optimizer = Optimizer(model.world_model.rssm.dynamics.parameters(), config.world_model)
+
+    def update_latents(
+        self,
+        logits: Tensor,
+        action: Tensor,
+        is_first: Tensor,
+        embedding: Tensor,
+        learning_rate_scale: float = 1.0,
+    ) -> dict[str, Tensor]:
+        """One step from cached posteriors.
+
+        Args:
+            logits: (B, T, S, K) posterior logits; a new sample is drawn for each visit.
+            action: (B, T, A).
+            is_first: (B, T).
+            embedding: (B, T, E) embedding of the clip ending at each row.
+            learning_rate_scale: Multiplies the learning rates.
+        """
+        with autocast(action.device, self.config.precision):
+            stoch = straight_through(logits)
+            losses, posterior, metrics = self.model.world_model.latent_losses(logits, stoch, action, is_first)
+            connector_losses = self.connector_losses(embedding, posterior)
+        return self.step(losses, connector_losses, metrics, learning_rate_scale)
+
+
+def select(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors under a prefix, without it."""
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

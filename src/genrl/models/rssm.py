@@ -1,0 +1,87 @@
+"""The recurrent state-space model, whose posterior sees the frame alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from genrl.models.sequence_model import LogitsHead, SequenceModel
+from genrl.models.state import LatentState
+from genrl.nn.distributions import kl_divergence, straight_through
+
+
+@dataclass(frozen=True)
+class RssmConfig:
+    """Sizes of the state."""
+
+    deter_dim: int = 1024
+    """Units D of the GRU."""
+    hidden_dim: int = 1024
+    """Width of input layer and heads."""
+    num_variables: int = 32
+    """Categorical variables S."""
+    num_classes: int = 32
+    """Classes K of each."""
+
+    @property
+    def stoch_dim(self) -> int:
+        """S*K."""
+        return self.num_variables * self.num_classes
+
+    @property
+    def feature_dim(self) -> int:
+        """F = S*K + D."""
+        return self.stoch_dim + self.deter_dim
+
+
+class RSSM(nn.Module):
+    """Posterior `q(s_t | x_t)` and dynamics `p(s_t | s_{t-1}, a_{t-1})`. Paper: GenRL, section 3."""
+
+    def __init__(self, config: RssmConfig, embed_dim: int, action_dim: int) -> None:
+        super().__init__()
+        sizes = (config.hidden_dim, config.num_variables, config.num_classes)
+        self.dynamics = SequenceModel(action_dim, config.deter_dim, *sizes)
+        self.posterior_head = LogitsHead(embed_dim, *sizes)
+
+    def posterior(
+        self, embed: Tensor, mode: bool = False, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """(..., embed_dim) -> logits and sample, (..., S, K) each. One call for any number of frames."""
+        logits = self.posterior_head(embed)
+        return logits, straight_through(logits, mode, generator)
+
+    def observe(self, logits: Tensor, stoch: Tensor, action: Tensor, is_first: Tensor) -> tuple[LatentState, Tensor]:
+        """Runs the recurrence along known posterior samples.
+
+        Args:
+            logits: (B, T, S, K) of the posterior.
+            stoch: (B, T, S, K) its samples.
+            action: (B, T, A) actions that led to each frame.
+            is_first: (B, T) True where an episode starts.
+
+        Returns:
+            (B, T, ...) posterior states, and (B, T, S, K) logits of the dynamics.
+        """
+        before = torch.cat([torch.zeros_like(stoch[:, :1]), stoch[:, :-1]], dim=1)
+        zeros = stoch.new_zeros(stoch.shape[0], self.dynamics.deter_dim)
+        deter = self.dynamics.unroll(before, action, zeros, keep=1.0 - is_first.to(stoch.dtype))
+        return LatentState(deter, stoch, logits), self.dynamics.head(deter)
+
+
+def balanced_kl(posterior_logits: Tensor, prior_logits: Tensor, balance: float, free_nats: float) -> Tensor:
+    """KL with separate rates for its two sides.
+
+    Args:
+        posterior_logits: (..., S, K).
+        prior_logits: (..., S, K).
+        balance: Weight of the side that trains the prior; the posterior's side has the rest.
+        free_nats: A KL (summed over variables) below this has no gradient.
+
+    Returns:
+        (...,) `(1 - balance) max(KL(post || stop(prior)), free) + balance max(KL(stop(post) || prior), free)`.
+    """
+    to_posterior = kl_divergence(posterior_logits, prior_logits.detach()).clamp(min=free_nats)
+    to_prior = kl_divergence(posterior_logits.detach(), prior_logits).clamp(min=free_nats)
+    return (1 - balance) * to_posterior + balance * to_prior

@@ -1,0 +1,1 @@
+"""Building blocks without a view of the method: layers, distributions, returns."""

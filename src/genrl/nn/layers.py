@@ -1,0 +1,90 @@
+"""Layers that every network here is made of."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+CHANNEL_NORM_EPS = 1e-3
+"""The original's epsilon in convolutions; LayerNorm elsewhere has torch's 1e-5."""
+
+
+class ChannelNorm(nn.Module):
+    """LayerNorm over the channels at each pixel of a (N, C, h, w) image."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        # In the channels-last memory format both permutations are free.
+        x = F.layer_norm(x.permute(0, 2, 3, 1), (x.shape[1],), self.weight, self.bias, CHANNEL_NORM_EPS)
+        return x.permute(0, 3, 1, 2)
+
+
+def hidden_layers(input_dim: int, hidden_dim: int, num_layers: int) -> nn.Sequential:
+    """Linear, LayerNorm, SiLU, `num_layers` times."""
+    layers: list[nn.Module] = []
+    for index in range(num_layers):
+        layers += [nn.Linear(input_dim if index == 0 else hidden_dim, hidden_dim), nn.LayerNorm(hidden_dim), nn.SiLU()]
+    return nn.Sequential(*layers)
+
+
+class MLP(nn.Module):
+    """`num_layers` hidden layers of Linear, LayerNorm, SiLU, then a Linear to `output_dim`."""
+
+    def __init__(self, input_dim: int, output_dim: int, hidden_dim: int, num_layers: int) -> None:
+        super().__init__()
+        self.hidden = hidden_layers(input_dim, hidden_dim, num_layers)
+        self.output = nn.Linear(hidden_dim, output_dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.output(self.hidden(x))
+
+
+class LayerNormGRU(nn.Module):
+    """GRU cell with one LayerNorm over its three gates, as in the Dreamer family.
+
+    `u = LN(W [x, h])`, split into reset r, candidate c, update z:
+    `h' = z tanh(r c) + (1 - z) h` with sigmoids on r and on `z - 1` (the bias keeps memory by default).
+    The part of W that reads x does not depend on time, so callers project whole sequences at once.
+    """
+
+    def __init__(self, input_dim: int, hidden_dim: int) -> None:
+        super().__init__()
+        self.input_dim = input_dim
+        self.gates = nn.Linear(input_dim + hidden_dim, 3 * hidden_dim, bias=False)
+        self.norm = nn.LayerNorm(3 * hidden_dim)
+
+    def project(self, x: Tensor) -> Tensor:
+        """(..., I) inputs -> (..., 3D) their share of the gates."""
+        return F.linear(x, self.gates.weight[:, : self.input_dim])
+
+    def step(self, projected: Tensor, hidden: Tensor) -> Tensor:
+        """(..., 3D) projected input and (..., D) state -> (..., D) next state."""
+        recurrent = F.linear(hidden, self.gates.weight[:, self.input_dim :])
+        reset, candidate, update = self.norm(projected + recurrent).chunk(3, dim=-1)
+        candidate = torch.tanh(torch.sigmoid(reset) * candidate)
+        # lerp is (1 - z) h + z c in one kernel; states stay float32 under autocast.
+        return torch.lerp(hidden, candidate.to(hidden.dtype), torch.sigmoid(update - 1).to(hidden.dtype))
+
+    def sequence(self, projected: Tensor, hidden: Tensor, keep: Tensor | None = None) -> Tensor:
+        """Runs over time.
+
+        Args:
+            projected: (B, T, 3D) projected inputs.
+            hidden: (B, D) state before the first step.
+            keep: (B, T) multiplies the state before each step (0 at a reset), or None for no resets.
+
+        Returns:
+            (B, T, D) states after each step.
+        """
+        states = []
+        for t in range(projected.shape[1]):
+            if keep is not None:
+                hidden = hidden * keep[:, t, None]
+            hidden = self.step(projected[:, t], hidden)
+            states.append(hidden)
+        return torch.stack(states, dim=1)
