@@ -153,14 +153,10 @@ class WindowSampler:
         store_of, first = self.windows(update)
         tensors: dict[str, Tensor] = {}
         for field in self._fields:
-            rows: Array | None = None
+            rows = self._stores[0].empty_rows(field, self._batch_size, self._length)
             for index in np.unique(store_of):
-                places = np.flatnonzero(store_of == index)
-                spans = [(int(row), int(row) + self._length) for row in first[places]]
-                for place, values in zip(places, self._stores[index].read_many(field, spans), strict=True):
-                    if rows is None:
-                        rows = np.empty((self._batch_size, *values.shape), values.dtype)
-                    rows[place] = values
+                places = np.flatnonzero(store_of == index).tolist()
+                self._stores[index].read_into(field, [int(first[k]) for k in places], [rows[k] for k in places])
             tensors[field] = torch.from_numpy(rows)
         return self._to_batch(tensors)
 

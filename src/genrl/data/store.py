@@ -26,7 +26,7 @@ __all__ = [
     "open_stores",
 ]
 
-CACHE_BYTES = 64 * 2**20
+CACHE_BYTES = 32 * 2**20
 """Memory for decoded chunks and shard indices, per open store."""
 
 
@@ -121,26 +121,35 @@ class Store:
         Raises:
             UserError: If a file of the store is damaged.
         """
-        return self.read_many(field, [(start, stop)])[0]
+        rows = self.empty_rows(field, stop - start)
+        self.read_into(field, [start], [rows])
+        return rows
 
-    def read_many(self, field: str, spans: Sequence[tuple[int, int]]) -> list[Array]:
-        """Several ranges of rows at once, which is much faster than one after the other.
+    def empty_rows(self, field: str, *count: int) -> Array:
+        """(*count, ...) uninitialised memory of the type and row shape of a field."""
+        array = self._array(field)
+        return np.empty((*count, *array.shape[1:]), array.dtype.numpy_dtype)
+
+    def read_into(self, field: str, starts: Sequence[int], rows: Sequence[Array]) -> None:
+        """Several ranges of rows at once, decoded in parallel and in place: much faster than one after the other.
 
         Args:
             field: As for `read`.
-            spans: (start, stop) of each range.
-
-        Returns:
-            One array for each range.
+            starts: First row of each range.
+            rows: (n, ...) memory for each range, contiguous and of the field's type; its length tells how many rows.
 
         Raises:
             UserError: If a file of the store is damaged.
         """
-        assert all(0 <= start <= stop <= self.num_frames for start, stop in spans), "rows outside the store"
         array = self._array(field)
-        futures = [array[start:stop].read() for start, stop in spans]
+        futures = []
+        for start, into in zip(starts, rows, strict=True):
+            assert 0 <= start <= start + len(into) <= self.num_frames, "rows outside the store"
+            # The target is our own memory, so there is no second copy of what may be 30 MB a batch.
+            futures.append(ts.array(into).write(array[start : start + len(into)].translate_to[0]))
         try:
-            return [future.result() for future in futures]
+            for future in futures:
+                future.result()
         except (ValueError, OSError) as error:
             raise UserError(
                 f"{self.path}: {field} cannot be read, a file of it is damaged; restore it from a copy of the store"
