@@ -56,7 +56,8 @@ class BodyEnv(gymnasium.Env[np.ndarray, np.ndarray]):
 
         low, high = self._physics.model.actuator_ctrlrange.T.copy()
         self._action_centre, self._action_scale = (high + low) / 2, (high - low) / 2
-        self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (len(low),), np.float32)
+        self._action_dim = len(low)
+        self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (self._action_dim,), np.float32)
         if frames:
             self.observation_space = gymnasium.spaces.Box(0, 255, (FRAME_SIZE, FRAME_SIZE, 3), np.uint8)
         else:
@@ -100,8 +101,8 @@ class BodyEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         if self._control_step >= self.domain.control_steps:
             raise RuntimeError("the episode is over: call reset() before the next step()")
         action = np.asarray(action, np.float64)
-        if action.shape != self.action_space.shape or not np.isfinite(action).all():
-            raise ValueError(f"action must be {self.action_space.shape[0]} finite numbers, got {action!r}")
+        if action.shape != (self._action_dim,) or not np.isfinite(action).all():
+            raise ValueError(f"action must be {self._action_dim} finite numbers, got {action!r}")
         self._physics.set_control(self._action_centre + self._action_scale * np.clip(action, -1, 1))
         reward, reported = 0.0, [0.0] * len(self._report)
         for _ in range(min(self.action_repeat, self.domain.control_steps - self._control_step)):
@@ -116,7 +117,7 @@ class BodyEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         """(nq + nv,) float64: positions, then velocities."""
         return np.concatenate([self._physics.data.qpos, self._physics.data.qvel])
 
-    def render(self, size: int = 256) -> np.ndarray:  # type: ignore[override]
+    def render(self, size: int = 256) -> np.ndarray:
         """(size, size, 3) uint8 picture of the present state; frames of the observation are of size 64."""
         if self._renderer is None:
             self._renderer = StateRenderer.shared(self.domain.name, self.look)
