@@ -172,14 +172,16 @@ class WindowSampler:
             tensors[field] = torch.cat(pieces)
         return tensors
 
+    def rows(self, update: int) -> Tensor:
+        """(B, T) rows of a batch, counted through the whole data set, store after store."""
+        store_of, first = self.windows(update)
+        offset = np.cumsum([0, *(store.num_frames for store in self._stores)])
+        return torch.from_numpy(first + offset[store_of])[:, None] + torch.arange(self._length)
+
     def _gather(self, update: int) -> SequenceBatch:
         """Take a batch from the resident data set."""
         assert self._resident is not None
-        store_of, first = self.windows(update)
-        offset = np.cumsum([0, *(store.num_frames for store in self._stores)])
-        device = self._resident["frames"].device
-        start = torch.from_numpy(first + offset[store_of]).to(device)
-        rows = start[:, None] + torch.arange(self._length, device=device)  # (B, T)
+        rows = self.rows(update).to(self._resident["frames"].device)
         return self._to_batch({field: values[rows] for field, values in self._resident.items()})
 
     def _to_batch(self, tensors: dict[str, Tensor]) -> SequenceBatch:

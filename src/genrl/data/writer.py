@@ -81,6 +81,11 @@ class StoreWriter:
         """Names of the files that committed episodes were imported from."""
         return {origin for origin in self._table.origin if origin}
 
+    @property
+    def embeddings(self) -> dict[str, EmbeddingInfo]:
+        """Embedding columns of the store, by name."""
+        return {name: column.info for name, column in self._table.embeddings.items()}
+
     def frames_of(self, source: str) -> int:
         """Frames committed or added of one source."""
         table = self._table
@@ -122,17 +127,27 @@ class StoreWriter:
         Raises:
             UserError: If the episode does not fit into the store, or the disk is full.
         """
-        check_episode(episode, self._table.spec, str(self.path))
-        for name in self._columns:
-            info = self._table.embeddings[name].info
-            if name in episode.embeddings and episode.embeddings[name].shape != (len(episode), info.dim):
-                shape = episode.embeddings[name].shape
-                raise UserError(f"{self.path}: embedding {name} has shape {shape}, needs {(len(episode), info.dim)}")
+        self.check(episode)
         self._pending.append((episode, source, origin))
         self._pending_frames += len(episode)
         shard = self._table.shard_frames
         if self.num_frames // shard > self._table.num_frames // shard:
             self.flush()
+
+    def check(self, episode: Episode) -> None:
+        """Refuse an episode that does not fit into the store, as `add` does.
+
+        Raises:
+            UserError: If a shape or type is not the store's.
+        """
+        check_episode(episode, self._table.spec, str(self.path))
+        for name in self._columns:
+            shape, dim = episode.embeddings.get(name, np.empty((0, 0))).shape, self._table.embeddings[name].info.dim
+            if name in episode.embeddings and shape != (len(episode), dim):
+                raise UserError(
+                    f"{self.path}: embedding {name} of the episode has shape {shape}, the store needs "
+                    f"{(len(episode), dim)}; write episodes of another shape to a new store"
+                )
 
     def flush(self) -> None:
         """Commit all episodes added so far.

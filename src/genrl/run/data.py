@@ -1,0 +1,158 @@
+"""`genrl data inspect` and `genrl data import`: look into stores, and fill them from files of the original."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from genrl.data.inspection import Inspection, inspect_store
+from genrl.data.store import Store, find_stores
+from genrl.infra.errors import UserError
+from genrl.infra.media import video_grid, write_png
+from genrl.infra.progress import ProgressReport
+from genrl.interop.original_import import ImportReport, import_original, original_spec, report_path
+
+BARS = " ▁▂▃▄▅▆▇█"
+FAULTS_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class InspectConfig:
+    """Counts, rewards by source, broken episodes and a contact sheet of episode stores."""
+
+    stores: tyro.conf.Positional[tuple[Path, ...]]
+    """Stores, or directories of stores."""
+    out: Path | None = None
+    """PNG of the contact sheet, for one store only; STORE-inspect.png beside each store unless given."""
+    columns: int = 12
+    """Frames per source on the contact sheet."""
+
+
+@dataclass(frozen=True)
+class ImportConfig:
+    """Turn episodes of the original's `.npz` format into a store; the same command again goes on."""
+
+    source: tyro.conf.Positional[Path]
+    """An episode file, or a directory of any depth."""
+    out: Path
+    """Store to make or to add to."""
+    domain: str | None = None
+    """Body the episodes are of; told from the directory's name unless given."""
+    look: str = "paper"
+    """Render look of the frames; the original's are of `paper`."""
+    frame_size: int = 64
+    """Height and width of the frames in the store; images of another size are resized."""
+
+
+def inspect(config: InspectConfig) -> dict[Path, Inspection]:
+    """Print what stores hold, and write a contact sheet for each.
+
+    Raises:
+        UserError: If a path is no store, or one sheet is asked for several stores.
+    """
+    paths = find_stores(config.stores)
+    if not paths:
+        raise UserError("name an episode store: genrl data inspect STORE")
+    if config.out is not None and len(paths) > 1:
+        raise UserError("--out names one contact sheet, but there are several stores; leave it out")
+    console = Console()
+    results = {}
+    for path in paths:
+        store = Store.open(path)
+        with ProgressReport(len(store.episodes), description=f"reading {path}", unit="episode") as progress:
+            results[path] = inspect_store(store, progress.advance)
+        _print_store(console, store, results[path])
+        if store.num_frames:
+            sheet = config.out or path.absolute().with_name(f"{path.absolute().name}-inspect.png")
+            _write_contact_sheet(store, config.columns, sheet)
+            console.print(f"contact sheet: {sheet}", soft_wrap=True)
+    return results
+
+
+def import_(config: ImportConfig) -> ImportReport:
+    """Import the original's episodes into a store, and print what was done.
+
+    Raises:
+        UserError: If there is nothing to import, nothing was readable, or the store holds something else.
+    """
+    spec = original_spec(config.source, config.domain, config.look, config.frame_size)
+    report = import_original(config.source, config.out, spec)
+    console = Console()
+    if not report.imported:
+        console.print(f"nothing new: {config.out} has all readable files of {config.source}", soft_wrap=True)
+    else:
+        line = f"{report.imported} episodes, {report.frames} frames -> {config.out}"
+        console.print(f"{line}; {report.skipped} were there already" if report.skipped else line, soft_wrap=True)
+    if report.without_embedding:
+        console.print(f"{report.without_embedding} episodes had no clip_video")
+    if report.set_aside:
+        console.print(f"set aside {len(report.set_aside)} files, named in {report_path(config.out)}:", soft_wrap=True)
+        for file, reason in report.set_aside.items():
+            console.print(f"  {file}: {reason}", soft_wrap=True, markup=False, highlight=False)
+    return report
+
+
+def _print_store(console: Console, store: Store, inspection: Inspection) -> None:
+    spec = store.spec
+    num_bytes = sum(file.stat().st_size for file in store.path.rglob("*") if file.is_file())
+    console.print(
+        f"[bold]{store.path}[/bold]: {spec.domain}, look {spec.look}, camera {spec.camera}, "
+        f"{spec.frame_size} x {spec.frame_size}, action size {spec.action_dim}, state size {spec.state_dim}, "
+        f"{spec.action_repeat} x {spec.control_timestep:g} s a step; "
+        f"{len(store.episodes)} episodes, {store.num_frames} frames, {num_bytes / 1e6:.1f} MB",
+        soft_wrap=True,
+    )
+    table = Table("source", "episodes", "frames", "length", "return", "rewards", "reward range")
+    for source in inspection.sources:
+        lengths = source.lengths
+        table.add_row(
+            source.name,
+            str(len(lengths)),
+            str(lengths.sum()),
+            f"{lengths.min()} ... {lengths.max()}" if lengths.min() < lengths.max() else str(lengths.min()),
+            f"{source.returns.mean():.1f} ± {source.returns.std():.1f}",
+            _bars(source.histogram),
+            f"{source.edges[0]:.2g} ... {source.edges[-1]:.2g}",
+        )
+    console.print(table)
+    for name in store.embeddings:
+        info = store.embedding_info(name)
+        console.print(
+            f"embedding {name}: {store.embedded_rows(name)} of {store.num_frames} rows, size {info.dim}, "
+            f"{info.frames_per_clip} frames a clip, checksum {info.checksum}"
+        )
+    faults = inspection.faults
+    broken = len({fault.episode for fault in faults})
+    console.print(f"broken episodes: {broken}" if broken else "no broken episodes")
+    for fault in faults[:FAULTS_SHOWN]:
+        origin = f" ({fault.origin})" if fault.origin else ""
+        console.print(f"  episode {fault.episode}, {fault.source}{origin}: {fault.fault}", markup=False)
+    if len(faults) > FAULTS_SHOWN:
+        console.print(f"  and {len(faults) - FAULTS_SHOWN} more")
+
+
+def _bars(histogram: np.ndarray) -> str:
+    """A bar for each bin; a bin that is not empty always shows."""
+    top = max(int(histogram.max()), 1)
+    return "".join(BARS[-(-int(count) * (len(BARS) - 1) // top)] for count in histogram)
+
+
+def _write_contact_sheet(store: Store, columns: int, sheet: Path) -> None:
+    """One strip of frames for each source, evenly spread over its episodes and over time within them."""
+    strips = []
+    for number in range(len(store.sources)):
+        episodes = np.flatnonzero(store.episodes.source == number)
+        strip = []
+        for column in range(columns):
+            episode = episodes[column * len(episodes) // columns]
+            # Steps of the golden ratio: columns of one episode, or of few, show different moments of it.
+            moment = int((column * 0.618 % 1.0) * store.episodes.length[episode])
+            row = int(store.episodes.start[episode]) + moment
+            strip.append(store.read("frames", row, row + 1)[0])
+        strips.append(np.concatenate(strip, axis=1)[None])
+    write_png(sheet, video_grid(strips, store.sources, columns=1, scale=1)[0])
