@@ -8,6 +8,6 @@ import gymnasium
 from genrl.envs.gl import choose_gl
 from genrl.envs.tasks import TASKS
 
-choose_gl()  # MuJoCo reads the choice when it is first imported, which no module of this package may do earlier
+choose_gl()  # MuJoCo reads the choice when it is first imported, in the modules below
 for _name in TASKS:
     gymnasium.register(f"genrl/{_name}-v0", entry_point="genrl.envs.environment:make_env", kwargs={"task": _name})

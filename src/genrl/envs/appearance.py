@@ -74,7 +74,8 @@ class Paint:
         if appearance == self._current:
             return
         for name, value in self._own.items():
-            getattr(self._model, name)[:] = value
+            if name != "tex_data" or appearance is None:  # 11 MB; a new sky is painted over the old one anyway
+                getattr(self._model, name)[:] = value
         for name, value in self._own_headlight.items():
             getattr(self._model.vis.headlight, name)[:] = value
         self._current = appearance

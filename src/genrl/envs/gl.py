@@ -1,14 +1,16 @@
-"""Choice of the OpenGL system that MuJoCo draws with. It must be made before MuJoCo is first imported."""
+"""Choice of the OpenGL system that MuJoCo draws with."""
 
 from __future__ import annotations
 
 import ctypes
+import importlib
 import os
 import sys
 
 from genrl.infra.errors import UserError
 
 INSTALL_HINT = "apt-get install libegl1 libegl-mesa0 libgl1-mesa-dri (or libosmesa6 with MUJOCO_GL=osmesa)"
+_EMPTY_WORLD = "<mujoco><worldbody><light/></worldbody></mujoco>"
 
 
 def choose_gl() -> None:
@@ -23,6 +25,7 @@ def choose_gl() -> None:
             os.environ["MUJOCO_GL"] = "osmesa"
         else:
             os.environ["MUJOCO_GL"] = "disable"
+        _choose_again()
     if os.environ.get("MUJOCO_GL") == "osmesa":
         os.environ.setdefault("PYOPENGL_PLATFORM", "osmesa")
 
@@ -39,14 +42,31 @@ def require_gl() -> None:
     try:
         import mujoco
 
-        model = mujoco.MjModel.from_xml_string("<mujoco><worldbody><light/></worldbody></mujoco>")
-        renderer = mujoco.Renderer(model, 8, 8)
-        renderer.close()
+        mujoco.Renderer(mujoco.MjModel.from_xml_string(_EMPTY_WORLD), 8, 8).close()
     except Exception as error:  # MuJoCo, PyOpenGL and ctypes each raise their own kinds here
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
             f"cannot render with MUJOCO_GL={os.environ.get('MUJOCO_GL')} ({reason}): {INSTALL_HINT}"
         ) from error
+
+
+def gl_version() -> str:
+    """What the OpenGL system calls itself, such as `4.5 (Compatibility Profile) Mesa 22.3.6`."""
+    require_gl()
+    import mujoco
+
+    renderer = mujoco.Renderer(mujoco.MjModel.from_xml_string(_EMPTY_WORLD), 8, 8)
+    from OpenGL import GL  # after MuJoCo, which tells PyOpenGL which system to speak to
+
+    version = GL.glGetString(GL.GL_VERSION)
+    renderer.close()
+    return version.decode() if isinstance(version, bytes) else str(version)
+
+
+def _choose_again() -> None:
+    """MuJoCo reads MUJOCO_GL when it is imported; if the user's program has done that already, it reads it again."""
+    for name in [name for name in sys.modules if name.startswith("mujoco.") and name.endswith(".gl_context")]:
+        importlib.reload(sys.modules[name])
 
 
 def _has_library(name: str) -> bool:
