@@ -2,7 +2,99 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
-PRESETS: dict[str, dict[str, Any]] = {}
-"""Verb -> preset name -> config; the first preset of a verb is its default."""
+VERBS_WITH_PRESETS = ("pretrain", "learn")
+
+
+class _Presets(Mapping[str, Mapping[str, Any]]):
+    """Verb -> preset name -> config; built on demand, so that a verb does not import what another one needs."""
+
+    def __getitem__(self, verb: str) -> Mapping[str, Any]:
+        if verb == "pretrain":
+            return pretrain_presets()
+        if verb == "learn":
+            return learn_presets()
+        raise KeyError(verb)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(VERBS_WITH_PRESETS)
+
+    def __len__(self) -> int:
+        return len(VERBS_WITH_PRESETS)
+
+
+PRESETS = _Presets()
+"""The first preset of a verb is its default."""
+
+
+def pretrain_presets() -> dict[str, Any]:
+    """`mini`: the embedded default, for a CPU. `paper`: the released code's numbers. `debug`: seconds on a CPU."""
+    from genrl.infra.optim import OptimizerConfig
+    from genrl.models.connector import ConnectorConfig
+    from genrl.models.foundation import FoundationConfig
+    from genrl.models.learner import FoundationLearnerConfig
+    from genrl.models.rssm import RssmConfig
+    from genrl.models.world_model import WorldModelConfig
+    from genrl.run.pretrain import PretrainConfig, StageConfig
+
+    fast = OptimizerConfig(learning_rate=1e-3, eps=1e-8, clip=1000.0, weight_decay=1e-6)
+    learner = FoundationLearnerConfig(fast, fast)
+    mini_rssm = RssmConfig(deter_dim=256, hidden_dim=256, num_variables=16, num_classes=16)
+    mini = PretrainConfig(
+        model=FoundationConfig(WorldModelConfig(rssm=mini_rssm, cnn_depth=16)),
+        joint=StageConfig(6_000, 8, 32, learner, "cosine", 0.1, 100),
+        joint_connector=False,
+        latent=StageConfig(10_000, 64, 32, learner, "cosine", 0.03, 100),
+        video_every=2000,
+    )
+    tiny_rssm = RssmConfig(deter_dim=16, hidden_dim=16, num_variables=4, num_classes=4)
+    debug = replace(
+        mini,
+        model=FoundationConfig(WorldModelConfig(rssm=tiny_rssm, cnn_depth=2), ConnectorConfig()),
+        joint=StageConfig(4, 2, 8, learner),
+        joint_connector=True,
+        latent=StageConfig(4, 2, 8, learner),
+        log_every=1,
+        save_every=2,
+        video_every=0,
+    )
+    return {"mini": mini, "paper": PretrainConfig(), "debug": debug}
+
+
+def learn_presets() -> dict[str, Any]:
+    """`mini`: a laptop and minutes. `paper`: the released code's numbers. `debug`: seconds."""
+    from genrl.behavior.actor_critic import ActorCriticConfig
+    from genrl.behavior.learner import BehaviorConfig
+    from genrl.behavior.start_states import StartConfig
+    from genrl.infra.optim import OptimizerConfig
+    from genrl.run.learn import LearnConfig
+
+    mini = LearnConfig(
+        behavior=BehaviorConfig(
+            ActorCriticConfig(
+                num_layers=2,
+                hidden_dim=256,
+                actor=OptimizerConfig(2e-4, 1e-5, 100.0, 1e-6),
+                critic=OptimizerConfig(5e-4, 1e-5, 100.0, 1e-6),
+            )
+        ),
+        starts=StartConfig(num_starts=64),
+        updates=1_000,
+        data_batch_size=2,
+        data_window=32,
+    )
+    paper = LearnConfig(updates=50_000)
+    tiny = ActorCriticConfig(num_layers=1, hidden_dim=16, horizon=8)
+    debug = replace(
+        mini,
+        behavior=BehaviorConfig(tiny, window=4),
+        starts=StartConfig(num_starts=8),
+        updates=4,
+        data_window=8,
+        log_every=1,
+        save_every=2,
+    )
+    return {"mini": mini, "paper": paper, "debug": debug}

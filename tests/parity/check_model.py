@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from genrl.behavior.actor_critic import ActorCritic, ActorCriticConfig
+from genrl.behavior.actor_critic import ActorCriticConfig
 from genrl.behavior.alignment import aligned_reward, best_offset, window_scores
 from genrl.behavior.imagination import Trajectory, imagine
 from genrl.behavior.learner import BehaviorConfig, BehaviorLearner
@@ -40,7 +40,7 @@ from genrl.models.aligner import AlignerConfig
 from genrl.models.connector import ConnectorConfig, clip_embeddings
 from genrl.models.foundation import FoundationConfig, FoundationModel, ModelSpec
 from genrl.models.rssm import RssmConfig, balanced_kl
-from genrl.models.state import LatentState, stack_states
+from genrl.models.state import LatentState
 from genrl.models.world_model import WorldModelConfig
 from genrl.nn.distributions import TwoHot, entropy, kl_divergence
 from genrl.nn.returns import ReturnNormalizer, lambda_returns

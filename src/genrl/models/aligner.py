@@ -31,6 +31,7 @@ class ResidualBlock(nn.Module):
         self.skip = nn.Identity() if input_dim == output_dim else nn.Linear(input_dim, output_dim)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(..., input_dim) -> (..., output_dim)."""
         hidden = self.linear(x)
         if self.norm is not None:
             hidden = F.silu(self.norm(hidden))

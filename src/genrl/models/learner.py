@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from genrl.data.batch import SequenceBatch
@@ -15,6 +14,7 @@ from genrl.infra.finite import check_finite
 from genrl.infra.optim import Optimizer, OptimizerConfig
 from genrl.models.connector import clip_embeddings
 from genrl.models.foundation import FoundationModel
+from genrl.models.latents import LatentBatch
 from genrl.models.state import LatentState
 from genrl.nn.distributions import straight_through
 
@@ -124,27 +124,14 @@ class LatentLearner(FoundationLearner):
         model.world_model.rssm.posterior_head.requires_grad_(False)
         self.world_optimizer = Optimizer(model.world_model.rssm.dynamics.parameters(), config.world_model)
 
-    def update_latents(
-        self,
-        logits: Tensor,
-        action: Tensor,
-        is_first: Tensor,
-        embedding: Tensor,
-        learning_rate_scale: float = 1.0,
-    ) -> dict[str, Tensor]:
-        """One step from cached posteriors.
-
-        Args:
-            logits: (B, T, S, K) posterior logits; a new sample is drawn for each visit.
-            action: (B, T, A).
-            is_first: (B, T).
-            embedding: (B, T, E) embedding of the clip ending at each row.
-            learning_rate_scale: Multiplies the learning rates.
-        """
-        with autocast(action.device, self.config.precision):
-            stoch = straight_through(logits)
-            losses, posterior, metrics = self.model.world_model.latent_losses(logits, stoch, action, is_first)
-            connector_losses = self.connector_losses(embedding, posterior)
+    def update_latents(self, batch: LatentBatch, learning_rate_scale: float = 1.0) -> dict[str, Tensor]:
+        """One step from (B, T) cached posteriors; each visit of a frame draws a new sample."""
+        with autocast(batch.action.device, self.config.precision):
+            stoch = straight_through(batch.logits)
+            losses, posterior, metrics = self.model.world_model.latent_losses(
+                batch.logits, stoch, batch.action, batch.is_first
+            )
+            connector_losses = self.connector_losses(batch.embedding, posterior)
         return self.step(losses, connector_losses, metrics, learning_rate_scale)
 
 

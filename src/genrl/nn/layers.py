@@ -19,6 +19,7 @@ class ChannelNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, C, h, w) -> the same shape."""
         # In the channels-last memory format both permutations are free.
         x = F.layer_norm(x.permute(0, 2, 3, 1), (x.shape[1],), self.weight, self.bias, CHANNEL_NORM_EPS)
         return x.permute(0, 3, 1, 2)
@@ -41,6 +42,7 @@ class MLP(nn.Module):
         self.output = nn.Linear(hidden_dim, output_dim)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(..., input_dim) -> (..., output_dim)."""
         return self.output(self.hidden(x))
 
 

@@ -1,0 +1,80 @@
+"""Open-loop prediction: what the world model sees coming from a few frames and the actions that follow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from genrl.data.batch import SequenceBatch
+from genrl.models.encoder import frames_from_images, normalise_frames
+from genrl.models.world_model import WorldModel
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """An open-loop prediction beside the truth.
+
+    Attributes:
+        true_frames: (B, T, h, w, 3) uint8.
+        predicted_frames: (B, T, h, w, 3) uint8; the context is reconstructed, the rest predicted.
+        error: (T,) mean squared error per step, pixels in 0 ... 1.
+        copy_error: (T,) the same for copying the last context frame.
+        reconstruction_error: (T,) the same for reconstructing each frame: what prediction cannot beat.
+        context: Frames that were shown.
+    """
+
+    true_frames: NDArray[np.uint8]
+    predicted_frames: NDArray[np.uint8]
+    error: NDArray[np.float32]
+    copy_error: NDArray[np.float32]
+    reconstruction_error: NDArray[np.float32]
+    context: int
+
+    @property
+    def relative_error(self) -> float:
+        """Error after the context, over that of copying the last context frame."""
+        return float(self.error[self.context :].mean() / self.copy_error[self.context :].mean())
+
+
+@torch.no_grad()
+def predict_open_loop(world_model: WorldModel, batch: SequenceBatch, context: int = 5) -> Prediction:
+    """Shows `context` frames of (B, T) windows, then imagines along the true actions.
+
+    Raises:
+        ValueError: If the windows are not longer than the context.
+    """
+    steps = batch.action.shape[1]
+    if not 0 < context < steps:
+        raise ValueError(f"the context must lie in [1, {steps - 1}], got {context}")
+    images = normalise_frames(batch.frames)
+    states = world_model.observe(batch.frames[:, :context], batch.action[:, :context], batch.is_first[:, :context])
+    last = states.map(lambda x: x[:, -1])
+    future = world_model.rssm.dynamics.rollout(last, batch.action[:, context:])
+    predicted = world_model.decoder(torch.cat([states.stoch, future.stoch], dim=1))
+    reconstructed = world_model.decoder(world_model.encode(batch.frames)[1])
+    copied = images[:, context - 1 : context].expand_as(images)
+
+    def error(guess: Tensor) -> NDArray[np.float32]:
+        return (guess - images).square().mean(dim=(0, 2, 3, 4)).cpu().numpy()
+
+    return Prediction(
+        batch.frames.cpu().numpy(),
+        frames_from_images(predicted).cpu().numpy(),
+        error(predicted),
+        error(copied),
+        error(reconstructed),
+        context,
+    )
+
+
+def prediction_video(prediction: Prediction, num_rows: int = 6) -> NDArray[np.uint8]:
+    """(T, H, W, 3): truth, prediction and their difference in three rows, one column a window."""
+    truth = prediction.true_frames[:num_rows]
+    guess = prediction.predicted_frames[:num_rows]
+    difference = np.abs(truth.astype(np.int16) - guess.astype(np.int16)).astype(np.uint8)
+    rows = [np.concatenate(list(clips), axis=2) for clips in (truth, guess, difference)]  # (T, h, n*w, 3) each
+    return np.concatenate(rows, axis=1)

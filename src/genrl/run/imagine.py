@@ -1,0 +1,77 @@
+"""`genrl imagine`: what a model understands of prompts, before any training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import tyro
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from genrl.infra.compute import DeviceName, pick_device
+from genrl.infra.errors import UserError
+from genrl.infra.media import video_grid, write_video
+from genrl.run.prompting import Groundability, load_model
+
+
+@dataclass(frozen=True)
+class ImagineConfig:
+    """Decode the targets of prompts to a video grid, with the groundability of each.
+
+    Groundability is the cosine of the decoded video's embedding with the raw prompt embedding; its z-score compares it
+    with what the model makes of other prompts: above 1 the picture fits this prompt better than most.
+    """
+
+    model: str = "walker-mini"
+    """Shipped model, or a directory made by `genrl pretrain`."""
+    prompt: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """Text; may be given several times."""
+    video: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction] = ()
+    """Video file or image; may be given several times."""
+    steps: int = 48
+    """Frames of each preview."""
+    out: Path = Path("imagine.mp4")
+    """Video file to write."""
+    scale: int = 4
+    """Enlargement of the 64 x 64 frames."""
+    device: DeviceName = "auto"
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.scale < 1:
+            raise ValueError(f"--steps and --scale must be at least 1, got {self.steps} and {self.scale}")
+
+
+@dataclass(frozen=True)
+class Preview:
+    """The model's picture of one prompt: (T, h, w, 3) uint8 frames and how well they fit."""
+
+    label: str
+    frames: NDArray[np.uint8]
+    groundability: Groundability
+
+
+def imagine(config: ImagineConfig) -> list[Preview]:
+    """Writes the grid, prints a table, returns the previews.
+
+    Raises:
+        UserError: If a prompt or the model cannot be used.
+    """
+    if not config.prompt and not config.video:
+        raise UserError("--prompt is missing: describe a behaviour, for example --prompt 'standing up straight'")
+    model = load_model(config.model, pick_device(config.device))
+    prompts = [*(model.prompt(text) for text in config.prompt), *(model.video_prompt(path) for path in config.video)]
+    previews = [Preview(p.label, model.imagine(p, config.steps), model.groundability(p)) for p in prompts]
+
+    table = Table("prompt", "groundability", "z-score")
+    for preview in previews:
+        cosine, z_score = preview.groundability.cosine, preview.groundability.z_score
+        table.add_row(preview.label, f"{cosine:.3f}", f"{z_score:+.2f}")
+    Console().print(table)
+    labels = [f"{p.label} ({p.groundability.z_score:+.1f})" for p in previews]
+    grid = video_grid([preview.frames for preview in previews], labels, scale=config.scale)
+    print(f"video: {write_video(config.out, grid, model.model.spec.frames_per_second)}")
+    return previews

@@ -1,0 +1,277 @@
+"""`genrl pretrain`: an episode store with embeddings becomes a multimodal-foundation world model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from genrl.data.batch import SequenceBatch
+from genrl.data.sampler import WindowSampler
+from genrl.data.store import open_stores
+from genrl.evaluation.prediction import Prediction, predict_open_loop, prediction_video
+from genrl.infra.compute import DeviceName, pick_device
+from genrl.infra.config import config_hash
+from genrl.infra.errors import UserError
+from genrl.infra.media import write_video
+from genrl.infra.progress import ProgressReport
+from genrl.infra.rundir import Run
+from genrl.models.foundation import FoundationConfig, FoundationModel, ModelSpec
+from genrl.models.latents import LatentCache
+from genrl.models.learner import FoundationLearner, FoundationLearnerConfig, LatentLearner
+from genrl.vlm.registry import load_vlm
+
+PREDICTION_WINDOWS = 16
+"""Windows of the open-loop prediction that is logged."""
+VIDEO_SCALE = 3
+
+
+@dataclass(frozen=True)
+class StageConfig:
+    """One stage of training."""
+
+    updates: int
+    """Gradient steps; 0 leaves the stage out."""
+    batch_size: int
+    """Windows of a batch."""
+    window: int
+    """Frames of a window; a multiple of the frames the VLM reads at a time (8)."""
+    learner: FoundationLearnerConfig = field(default_factory=FoundationLearnerConfig)
+    schedule: Literal["constant", "cosine"] = "constant"
+    """Learning rate over the stage; cosine ends at `final_rate` of it."""
+    final_rate: float = 0.03
+    warmup: int = 0
+    """Updates over which the learning rate rises from zero."""
+
+    def __post_init__(self) -> None:
+        if self.updates < 0 or self.batch_size < 1 or self.window < 2 or self.warmup < 0:
+            raise ValueError(
+                "updates and warmup must be 0 or more, batch-size at least 1, window at least 2; got "
+                f"{self.updates}, {self.warmup}, {self.batch_size}, {self.window}"
+            )
+
+    def rate(self, update: int) -> float:
+        """Factor of the learning rate at an update of the stage."""
+        warm = min(1.0, (update + 1) / self.warmup) if self.warmup else 1.0
+        if self.schedule == "constant":
+            return warm
+        progress = update / max(1, self.updates)
+        return warm * (self.final_rate + (1 - self.final_rate) * 0.5 * (1 + math.cos(math.pi * progress)))
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """Pretrain world model, connector and aligner on an episode store.
+
+    The joint stage trains from frames. The latent stage, where asked for, then freezes encoder and decoder, computes
+    every posterior of the data set once, and trains what is sequential (GRU, dynamics, connector, aligner) from them,
+    about ten times faster. The result is OUT/model. The same command resumes.
+    """
+
+    data: tuple[Path, ...] = ()
+    """Stores, or directories of stores."""
+    out: Path | None = None
+    """Run directory; by default named after verb, data and options."""
+    vlm: str = "mini"
+    """Video-language model whose embeddings the stores hold (`genrl embed`)."""
+    model: FoundationConfig = field(default_factory=FoundationConfig)
+    joint: StageConfig = field(default_factory=lambda: StageConfig(updates=500_000, batch_size=48, window=48))
+    """Stage from frames."""
+    joint_connector: bool = True
+    """Train connector and aligner in the joint stage too; without, it needs no embeddings."""
+    latent: StageConfig = field(default_factory=lambda: StageConfig(updates=0, batch_size=48, window=48))
+    """Stage from cached posteriors."""
+    resident: bool | None = None
+    """Keep all frames in the device's memory (by default on a GPU only)."""
+    seed: int = 0
+    device: DeviceName = "auto"
+    fresh: bool = False
+    """Start over, deleting an existing run."""
+    log_every: int = 50
+    save_every: int = 500
+    video_every: int = 2000
+    """Updates between open-loop prediction videos and errors, 0 for none."""
+
+
+class Pretraining:
+    """The learner of the present stage, as one thing that a run saves and restores."""
+
+    def __init__(self, model: FoundationModel, config: PretrainConfig, device: torch.device) -> None:
+        self.model = model
+        self.config = config
+        self.device = device
+        self.learner = FoundationLearner(model, config.joint.learner)
+
+    @property
+    def stage(self) -> str:
+        """joint or latent."""
+        return "latent" if isinstance(self.learner, LatentLearner) else "joint"
+
+    def start_latent(self) -> None:
+        """Fresh optimisers over the sequential parts, encoder and decoder frozen."""
+        self.learner = LatentLearner(self.model, self.config.latent.learner)
+
+    def state_tensors(self) -> dict[str, Tensor]:
+        """Those of the learner."""
+        return self.learner.state_tensors()
+
+    def state_meta(self) -> dict[str, Any]:
+        """The stage, beside the learner's."""
+        return self.learner.state_meta() | {"stage": self.stage}
+
+    def load_state(self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
+        """Takes back what `state_tensors` and `state_meta` gave."""
+        if meta["stage"] == "latent":
+            self.start_latent()
+        self.learner.load_state(tensors, meta)
+
+
+def pretrain(config: PretrainConfig) -> Path:
+    """Runs or resumes pretraining.
+
+    Returns:
+        Directory of the model.
+
+    Raises:
+        UserError: If data, embeddings or options do not fit, before anything is trained.
+    """
+    if not config.data:
+        raise UserError("--data is missing: name an episode store (`genrl collect` makes one)")
+    device = pick_device(config.device)
+    samplers = make_samplers(config, device)
+    spec = model_spec(config, samplers)
+    out = config.out or Path(f"pretrain-{config.data[0].name}-{config_hash(config)}")
+    with Run.open(out, "pretrain", config, fresh=config.fresh, extendable=("joint.updates", "latent.updates")) as run:
+        if run.finished:
+            print(f"{out}: finished; the model is {out / 'model'} (--fresh starts over)")
+            return out / "model"
+        torch.manual_seed(config.seed)
+        training = Pretraining(FoundationModel(config.model, spec).to(device), config, device)
+        start = run.restore(training)
+        train(run, training, samplers, start)
+        if not run.stopped:
+            results = prediction_errors(predict(training.model, samplers, device))
+            updates = {"joint": config.joint.updates, "latent": config.latent.updates}
+            training.model.save(run.path / "model", updates=updates, measured=results)
+            run.finish({"model": str(run.path / "model"), **results})
+            print(f"model: {run.path / 'model'}")
+    return out / "model"
+
+
+def train(run: Run, training: Pretraining, samplers: Mapping[str, WindowSampler], start: int) -> None:
+    """Both stages in one count of updates, the joint one first."""
+    config, device = training.config, training.device
+    joint_updates = config.joint.updates
+    cache: LatentCache | None = None
+    total = joint_updates + config.latent.updates
+    for update in run.updates(total, start, "pretrain", headline="loss/kl"):
+        if update < joint_updates:
+            batch = samplers["joint"].batch(update).to(device)
+            assert isinstance(training.learner, FoundationLearner)
+            metrics = training.learner.update(batch, config.joint.rate(update))
+        else:
+            if training.stage == "joint":
+                training.start_latent()
+            if cache is None:
+                cache = cache_latents(training, samplers["latent"])
+            assert isinstance(training.learner, LatentLearner)
+            latents = cache.batch(samplers["latent"].rows(update))
+            metrics = training.learner.update_latents(latents, config.latent.rate(update - joint_updates))
+        run.log(update, metrics, every=config.log_every)
+        if config.video_every and (update + 1) % config.video_every == 0:
+            prediction = predict(training.model, samplers, device)
+            log_prediction(run, prediction, update, training.model.spec.frames_per_second)
+        run.save(update, training, every=config.save_every)
+
+
+def make_samplers(config: PretrainConfig, device: torch.device) -> dict[str, WindowSampler]:
+    """One sampler for each stage that has updates; refuses data that do not fit together."""
+    samplers = {}
+    if config.joint.updates:
+        resident = device.type == "cuda" if config.resident is None else config.resident
+        samplers["joint"] = WindowSampler(
+            config.data,
+            config.joint.window,
+            config.joint.batch_size,
+            config.seed,
+            embedding=config.vlm if config.joint_connector else None,
+            resident=device if resident else None,
+        )
+    if config.latent.updates:
+        stage = config.latent
+        samplers["latent"] = WindowSampler(config.data, stage.window, stage.batch_size, config.seed, config.vlm)
+    if not samplers:
+        raise UserError("--joint.updates and --latent.updates are both 0: nothing to train")
+    return samplers
+
+
+def model_spec(config: PretrainConfig, samplers: Mapping[str, WindowSampler]) -> ModelSpec:
+    """What the model is made for, from the data and the VLM."""
+    data = next(iter(samplers.values())).spec
+    infos = [sampler.embedding_info for sampler in samplers.values() if sampler.embedding_info]
+    if infos:
+        name, checksum, dim, frames = infos[0].name, infos[0].checksum, infos[0].dim, infos[0].frames_per_clip
+    else:
+        vlm = load_vlm(config.vlm)
+        name, checksum, dim, frames = vlm.name, vlm.checksum, vlm.embed_dim, vlm.frames_per_clip
+    for stage, sampler in samplers.items():
+        window = config.joint.window if stage == "joint" else config.latent.window
+        if sampler.embedding_info and window % frames:
+            raise UserError(f"--{stage}.window {window} is not a multiple of the {frames} frames that {name} reads")
+    if data.frame_size != 64:
+        raise UserError(f"the data have frames of {data.frame_size} pixels; the model reads 64 (`genrl data import`)")
+    return ModelSpec(
+        domain=data.domain,
+        look=data.look,
+        camera=data.camera,
+        action_dim=data.action_dim,
+        action_repeat=data.action_repeat,
+        control_timestep=data.control_timestep,
+        action_low=data.action_low or (-1.0,) * data.action_dim,
+        action_high=data.action_high or (1.0,) * data.action_dim,
+        discrete=data.discrete,
+        vlm=name,
+        vlm_checksum=checksum,
+        embed_dim=dim,
+        frames_per_clip=frames,
+    )
+
+
+def cache_latents(training: Pretraining, sampler: WindowSampler) -> LatentCache:
+    """Posteriors of the whole data set, under a progress bar of its own."""
+    config = training.config
+    with ProgressReport(sampler.num_frames, 0, "posteriors") as progress:
+        return LatentCache(
+            training.model.world_model, open_stores(config.data), config.vlm, training.device, progress=progress.advance
+        )
+
+
+def predict(model: FoundationModel, samplers: Mapping[str, WindowSampler], device: torch.device) -> Prediction:
+    """Open-loop prediction of the same few windows each time."""
+    batch = next(iter(samplers.values())).batch(0)
+    windows = [batch.frames, batch.action, batch.reward, batch.is_first, batch.is_terminal]
+    few = SequenceBatch(*(value[:PREDICTION_WINDOWS] for value in windows)).to(device)
+    return predict_open_loop(model.world_model, few)
+
+
+def prediction_errors(prediction: Prediction) -> dict[str, float]:
+    """Mean squared errors after the context, pixels in 0 ... 1."""
+    after = slice(prediction.context, None)
+    return {
+        "prediction/error": float(prediction.error[after].mean()),
+        "prediction/copy_error": float(prediction.copy_error[after].mean()),
+        "prediction/reconstruction_error": float(prediction.reconstruction_error[after].mean()),
+        "prediction/relative_error": prediction.relative_error,
+    }
+
+
+def log_prediction(run: Run, prediction: Prediction, update: int, fps: float) -> None:
+    """Writes the prediction's video and logs its errors."""
+    frames = prediction_video(prediction).repeat(VIDEO_SCALE, 1).repeat(VIDEO_SCALE, 2)
+    write_video(run.path / "videos" / f"prediction_{update + 1:08d}.mp4", frames, fps)
+    run.log(update, prediction_errors(prediction))

@@ -1,0 +1,157 @@
+"""A foundation model together with the video-language model that understands its prompts."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from genrl.infra.errors import UserError, did_you_mean
+from genrl.infra.media import read_video, resize_frames
+from genrl.models.foundation import FoundationModel
+from genrl.models.state import LatentState
+from genrl.vlm.protocol import VideoLanguageModel
+from genrl.vlm.registry import load_vlm
+
+ASSETS = Path(__file__).parents[1] / "assets"
+REFERENCE_PROMPTS = ASSETS / "reference_prompts.json"
+PREVIEW_STEPS = 48
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A description of a behaviour in the space of the VLM.
+
+    Attributes:
+        label: What to call it in pictures, metrics and directories.
+        embedding: (E,) unit embedding as the VLM gave it.
+        align: Whether it passes the aligner: texts do, videos stand where they should already.
+    """
+
+    label: str
+    embedding: Tensor
+    align: bool
+
+
+@dataclass(frozen=True)
+class Groundability:
+    """How well a model's picture of a prompt fits the prompt.
+
+    Attributes:
+        cosine: Of the decoded target's video embedding with the raw prompt embedding.
+        z_score: The same against the decoded targets of a committed set of reference prompts, in standard
+            deviations: raw cosines are not comparable between prompts, this is.
+    """
+
+    cosine: float
+    z_score: float
+
+
+class PromptedModel:
+    """What `genrl.load` returns: previews and targets of prompts.
+
+    Attributes:
+        model: Frozen foundation model.
+        name: What it was loaded as.
+    """
+
+    def __init__(self, model: FoundationModel, name: str, device: torch.device) -> None:
+        self.model = model
+        self.name = name
+        self.device = device
+
+    @cached_property
+    def vlm(self) -> VideoLanguageModel:
+        """The model's VLM, loaded when first needed; another checksum is refused."""
+        spec = self.model.spec
+        vlm = load_vlm(spec.vlm, self.device)
+        if vlm.checksum != spec.vlm_checksum:
+            raise UserError(
+                f"model {self.name} was trained with VLM {spec.vlm!r} of checksum {spec.vlm_checksum}, but the one here "
+                f"has {vlm.checksum}; use the VLM it was made with, or embed the data again and pretrain"
+            )
+        return vlm
+
+    def prompt(self, text: str, *wordings: str) -> Prompt:
+        """A prompt in words; several wordings make one prompt, their mean embedding."""
+        texts = [text, *wordings]
+        embedding = F.normalize(self.vlm.embed_text(texts).mean(0), dim=-1)
+        return Prompt(" / ".join(texts), embedding, align=True)
+
+    def video_prompt(self, path: Path | str) -> Prompt:
+        """A prompt by example: a video file, an animation, or an image (a pose to hold)."""
+        frames = read_video(path)
+        clip = torch.from_numpy(resize_frames(frames, self.vlm.image_size))
+        count = self.vlm.frames_per_clip
+        if len(clip) == 1:
+            clips = clip.expand(count, -1, -1, -1)[None]
+        elif len(clip) < count:
+            raise UserError(f"{path} has {len(clip)} frames; a video prompt needs {count} or more, an image has 1")
+        else:
+            clips = clip.unfold(0, count, count).movedim(-1, 1)
+        embedding = F.normalize(self.vlm.embed_video(clips).mean(0), dim=-1)
+        return Prompt(Path(path).name, embedding, align=False)
+
+    def target(self, prompt: Prompt, steps: int) -> LatentState:
+        """(1, T, ...) target trajectory of a prompt."""
+        return self.model.target(prompt.embedding[None].to(self.device), steps, prompt.align)
+
+    def imagine(self, prompt: str | Prompt, steps: int = PREVIEW_STEPS) -> NDArray[np.uint8]:
+        """(T, h, w, 3) uint8 frames: what the model understands, before any training."""
+        prompt = self.prompt(prompt) if isinstance(prompt, str) else prompt
+        return self.model.decode(self.target(prompt, steps).stoch)[0].cpu().numpy()
+
+    def groundability(self, prompt: str | Prompt) -> Groundability:
+        """Whether the decoded target shows what the prompt says."""
+        prompt = self.prompt(prompt) if isinstance(prompt, str) else prompt
+        own = self._decoded_embeddings([prompt])[0] @ prompt.embedding
+        reference = self._reference_embeddings @ prompt.embedding
+        z_score = (own - reference.mean()) / reference.std()
+        return Groundability(float(own), float(z_score))
+
+    @cached_property
+    def _reference_embeddings(self) -> Tensor:
+        """(M, E) embeddings of the decoded targets of the reference prompts."""
+        texts = json.loads(REFERENCE_PROMPTS.read_text())["prompts"]
+        return self._decoded_embeddings([self.prompt(text) for text in texts])
+
+    def _decoded_embeddings(self, prompts: list[Prompt]) -> Tensor:
+        """(M, E) embedding of each prompt's decoded target: the mean over its clips."""
+        clip = self.model.spec.frames_per_clip
+        embeddings = []
+        for prompt in prompts:
+            frames = self.model.decode(self.target(prompt, 2 * clip).stoch)[0]
+            embeddings.append(self.vlm.embed_video(frames.unflatten(0, (2, clip))).mean(0))
+        return F.normalize(torch.stack(embeddings), dim=-1)
+
+
+def load_model(name: str | Path, device: torch.device | str = "cpu") -> PromptedModel:
+    """A shipped model by name, or one from a directory (a model, or the run that made it).
+
+    Raises:
+        UserError: If there is none.
+    """
+    device = torch.device(device)
+    return PromptedModel(FoundationModel.load(model_directory(name), device), str(name), device)
+
+
+def model_directory(name: str | Path) -> Path:
+    """Where a model lies.
+
+    Raises:
+        UserError: If there is none.
+    """
+    for directory in (ASSETS / str(name), Path(name) / "model", Path(name)):
+        if (directory / "meta.json").is_file():
+            return directory
+    shipped = sorted(path.parent.name for path in ASSETS.glob("*-mini/meta.json"))
+    raise UserError(
+        f"--model {name}: no such model; {did_you_mean(str(name), shipped)}, or a directory made by pretrain"
+    )
