@@ -170,15 +170,20 @@ def _read_config(name: str, config_class: type, words: list[str]) -> Any:
 
 
 def _first_paragraph(box: str) -> str:
-    """What tyro says in the first part of its framed complaint, in one line."""
-    words = []
+    """The message in tyro's framed complaint, in one line.
+
+    The frame holds title, message and hints with rules between them; the title is in the frame's upper edge, or, where
+    the terminal has no line characters, in a line before the first rule.
+    """
+    blocks: list[list[str]] = [[]]
     for line in box.splitlines():
-        if line.startswith(("╭", "╰")):
-            continue
-        if line.startswith("│ ──"):
-            break
-        words += line.strip("│ ").split()
-    return " ".join(words) or "the options cannot be read; see --help"
+        text = line.strip("│ ")
+        if text.startswith(("───", "---")):
+            blocks.append([])
+        elif not text.startswith(("╭", "╰")):
+            blocks[-1] += text.split()
+    message = blocks[0] if "╭" in box else blocks[1 if len(blocks) > 1 else 0]
+    return " ".join(message) or "the options cannot be read; see --help"
 
 
 def _flags(config_class: type, prefix: str = "") -> Iterator[str]:

@@ -19,7 +19,7 @@ def check_finite(losses: Mapping[str, Tensor], update: int | None = None, run: R
 
     Args:
         losses: Named losses of any shape.
-        update: The update they belong to; without it, a `Run` used as context manager adds the step.
+        update: Index of the update they belong to; without it, a `Run` used as context manager adds the step.
         run: Where the last good checkpoint is.
 
     Raises:
@@ -36,7 +36,7 @@ def check_finite(losses: Mapping[str, Tensor], update: int | None = None, run: R
 
 
 def explain_non_finite(message: str, update: int, run: Run) -> str:
-    """The complaint with the step, the last good checkpoint and the mend."""
+    """The complaint with the update (the first is 1, as in the metrics), the last good checkpoint and the mend."""
     last = run.last_checkpoint
     kept = f"the last good checkpoint is {last}" if last else "there is no checkpoint yet"
-    return f"{message} at update {update}; no parameter was changed by it, {kept}; try a lower learning rate"
+    return f"{message} at update {update + 1}; no parameter was changed by it, {kept}; try a lower learning rate"

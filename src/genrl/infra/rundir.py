@@ -9,7 +9,7 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -73,6 +73,7 @@ class Run:
         self._note = ""
         self._headline = ""
         self._progress: ProgressReport | None = None
+        self._loop: Generator[int, None, None] | None = None
 
     @classmethod
     def open(
@@ -151,27 +152,11 @@ class Run:
             description: Words before the progress bar.
             headline: Metric shown beside it; without a name, the first one logged.
 
-        Yields:
-            start, start + 1, ..., total - 1.
+        Returns:
+            Iterator over start, start + 1, ..., total - 1.
         """
-        self.begin()
-        self.logger.truncate(after_step=start)
-        self._total, self._headline = total, headline
-        seed = int(self.options.get("seed") or 0)
-        with self._signals(), ProgressReport(total, start, description or self.verb) as self._progress:
-            for update in range(start, total):
-                if self.stopped:
-                    break
-                self._update = update
-                seed_update(seed, update)
-                yield update
-                self._progress.advance(update + 1, self._note)
-            if self.stopped and self._unsaved is not None:
-                # The signal came after the loop body had passed its `save`.
-                self._save_now(*self._unsaved)
-        self._progress = None
-        if self.stopped:
-            self._say(f"{self.path}: stopped after {self._update + 1} of {total} updates; the same command goes on")
+        self._loop = self._updates(total, start, description, headline)
+        return self._loop
 
     def log(self, update: int, metrics: Mapping[str, Tensor | float], every: int = 1) -> None:
         """Write metrics of the first, every `every`-th and the last update; `step` counts the updates behind.
@@ -222,6 +207,9 @@ class Run:
 
     def close(self) -> None:
         """Close the logs and give the directory back."""
+        if self._loop is not None:
+            # After an error in its body the loop still holds the signals and the progress bar.
+            self._loop.close()
         self.logger.close()
         self._lock.close()
 
@@ -234,6 +222,26 @@ class Run:
         self.close()
         if isinstance(error, NonFiniteError) and "at update" not in str(error):
             raise NonFiniteError(explain_non_finite(str(error), self._update, self)) from error
+
+    def _updates(self, total: int, start: int, description: str, headline: str) -> Generator[int, None, None]:
+        self.begin()
+        self.logger.truncate(after_step=start)
+        self._total, self._headline = total, headline
+        seed = int(self.options.get("seed") or 0)
+        with self._signals(), ProgressReport(total, start, description or self.verb) as self._progress:
+            for update in range(start, total):
+                if self.stopped:
+                    break
+                self._update = update
+                seed_update(seed, update)
+                yield update
+                self._progress.advance(update + 1, self._note)
+            if self.stopped and self._unsaved is not None:
+                # The signal came after the loop body had passed its `save`.
+                self._save_now(*self._unsaved)
+        self._progress = None
+        if self.stopped:
+            self._say(f"{self.path}: stopped after {self._update + 1} of {total} updates; the same command goes on")
 
     def _take_up(self, fresh: bool, changeable: set[str]) -> None:
         """Compare with the run that the directory holds, if any."""

@@ -1,0 +1,33 @@
+"""Devices and precision by name."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from genrl.infra.compute import autocast, pick_device
+from genrl.infra.errors import UserError
+
+
+def test_auto_is_the_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    for available, name in ((True, "cuda"), (False, "cpu")):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda available=available: available)
+        assert pick_device("auto").type == name
+
+
+def test_an_absent_or_unknown_device_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UserError, match="--device cuda: .* use --device cpu"):
+        pick_device("cuda")
+    with pytest.raises(UserError, match="'tpu'"):
+        pick_device("tpu")
+
+
+def test_autocast_changes_products_and_leaves_float32_alone() -> None:
+    matrix = torch.ones(2, 2)
+    with autocast(torch.device("cpu"), "bfloat16"):
+        assert (matrix @ matrix).dtype == torch.bfloat16
+    with autocast(torch.device("cpu"), "float32"):
+        assert (matrix @ matrix).dtype == torch.float32
+    with pytest.raises(UserError, match="'float8'"):
+        autocast(torch.device("cpu"), "float8")

@@ -1,0 +1,234 @@
+"""A run directory: resuming, refusing, stopping, surviving."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from genrl.infra.errors import NonFiniteError, UserError
+from genrl.infra.finite import check_finite
+from genrl.infra.logging import read_metrics
+from genrl.infra.rundir import Run, seed_update
+from tests.infra.toy_run import ToyConfig, ToyLearner, train
+
+CONFIG = ToyConfig()
+
+
+def losses(out: Path) -> list[tuple[float, float]]:
+    return [(row["step"], row["loss"]) for row in read_metrics(out)]
+
+
+def steps(out: Path) -> list[str]:
+    return sorted(entry.name for entry in (out / "checkpoints").iterdir())
+
+
+def interrupted_after(out: Path, updates: int) -> None:
+    """What a process killed after that many updates, without saving, leaves behind."""
+    run = Run.open(out, "toy", CONFIG)
+    learner = ToyLearner()
+    for update in run.updates(CONFIG.updates, run.restore(learner)):
+        run.log(update, learner.update())
+        run.save(update, learner, every=3)
+        if update + 1 == updates:
+            break
+    run.close()
+
+
+@pytest.fixture
+def whole(tmp_path: Path) -> tuple[ToyLearner, list[tuple[float, float]]]:
+    """An uninterrupted run."""
+    learner = train(tmp_path / "whole", CONFIG)
+    return learner, losses(tmp_path / "whole")
+
+
+def test_an_interrupted_run_repeats_an_uninterrupted_one(
+    tmp_path: Path, whole: tuple[ToyLearner, list[tuple[float, float]]]
+) -> None:
+    interrupted_after(tmp_path / "run", 5)
+    assert steps(tmp_path / "run") == ["step_00000003"]
+    learner = train(tmp_path / "run", CONFIG)
+    assert learner.weight.equal(whole[0].weight)
+    assert losses(tmp_path / "run") == whole[1]
+    assert [step for step, _ in whole[1]] == list(range(1, 11))
+
+
+def test_every_update_has_randomness_of_its_own() -> None:
+    def draw(seed: int, update: int) -> float:
+        seed_update(seed, update)
+        return torch.rand(()).item()
+
+    assert draw(1, 2) == draw(1, 2)
+    assert len({draw(seed, update) for seed in range(3) for update in range(3)}) == 9
+
+
+def test_a_finished_run_says_so_and_keeps_its_summary(tmp_path: Path) -> None:
+    learner = train(tmp_path, CONFIG)
+    run = Run.open(tmp_path, "toy", replace(CONFIG, device="cuda"))
+    assert run.finished and run.summary == {"weight": learner.weight.tolist()}
+
+
+def test_a_finished_run_can_be_made_longer(tmp_path: Path) -> None:
+    train(tmp_path / "run", CONFIG)
+    longer = replace(CONFIG, updates=13)
+    assert not Run.open(tmp_path / "run", "toy", longer).finished
+    assert train(tmp_path / "run", longer).weight.equal(train(tmp_path / "at_once", longer).weight)
+    assert losses(tmp_path / "run") == losses(tmp_path / "at_once")
+
+
+def test_changed_options_are_refused_by_name(tmp_path: Path) -> None:
+    train(tmp_path, CONFIG)
+    with pytest.raises(UserError, match=r"--learning-rate was 1.0, now 0.5; use --fresh to start over"):
+        Run.open(tmp_path, "toy", replace(CONFIG, learning_rate=0.5))
+    Run.open(tmp_path, "toy", replace(CONFIG, learning_rate=0.5), extendable=("updates", "learning_rate"))
+
+
+def test_another_verbs_directory_is_refused_even_when_fresh(tmp_path: Path) -> None:
+    train(tmp_path, CONFIG)
+    for fresh in (False, True):
+        with pytest.raises(UserError, match="holds a run of 'genrl toy', not of 'other'"):
+            Run.open(tmp_path, "other", CONFIG, fresh=fresh)
+
+
+@pytest.mark.parametrize("content", ['{"name": "of another program"}', "not json", "[]"])
+def test_a_foreign_directory_is_refused_and_left_alone(tmp_path: Path, content: str) -> None:
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(UserError, match="config.json is not that of a genrl run"):
+        Run.open(tmp_path, "toy", CONFIG, fresh=True)
+    assert (tmp_path / "config.json").read_text() == content
+
+
+def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("")
+    with pytest.raises(UserError, match="run is a file"):
+        Run.open(tmp_path / "run", "toy", CONFIG)
+
+
+def test_fresh_deletes_the_old_run_only_when_the_new_one_begins(tmp_path: Path) -> None:
+    train(tmp_path, CONFIG)
+    other = replace(CONFIG, seed=8)
+    run = Run.open(tmp_path, "toy", other, fresh=True)
+    assert run.restore(ToyLearner()) == 0 and not run.finished
+    assert (tmp_path / "summary.json").exists() and len(steps(tmp_path)) == 2
+    run.close()
+    train(tmp_path, replace(other, updates=2), fresh=True)
+    assert steps(tmp_path) == ["step_00000002"] and len(losses(tmp_path)) == 2
+    assert json.loads((tmp_path / "config.json").read_text())["config"]["seed"] == 8
+
+
+def test_a_command_that_fails_before_its_first_update_binds_nobody(tmp_path: Path) -> None:
+    Run.open(tmp_path, "toy", CONFIG).close()
+    train(tmp_path, replace(CONFIG, learning_rate=0.5))
+
+
+def test_a_damaged_newest_checkpoint_is_passed_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    interrupted_after(tmp_path, 7)
+    assert steps(tmp_path) == ["step_00000003", "step_00000006"]
+    (tmp_path / "checkpoints" / "step_00000006" / "tensors.safetensors").write_bytes(b"torn")
+    assert Run.open(tmp_path, "toy", CONFIG).restore(ToyLearner()) == 3
+    assert "passing over a checkpoint: " in capsys.readouterr().err
+
+
+def test_the_newest_two_checkpoints_are_kept(tmp_path: Path) -> None:
+    train(tmp_path, CONFIG)
+    assert steps(tmp_path) == ["step_00000009", "step_00000010"]
+
+
+def test_a_failed_save_leaves_the_checkpoints_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    interrupted_after(tmp_path, 3)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("genrl.infra.checkpoint.save_file", full)
+    with pytest.raises(UserError, match="step_00000006: the disk is full"):
+        train(tmp_path, CONFIG)
+    monkeypatch.undo()
+    assert Run.open(tmp_path, "toy", CONFIG).restore(ToyLearner()) == 3
+
+
+def test_only_due_rows_are_logged(tmp_path: Path) -> None:
+    run = Run.open(tmp_path, "toy", CONFIG)
+    for update in run.updates(10):
+        run.log(update, {"loss": torch.tensor(float(update))}, every=4)
+    assert losses(tmp_path) == [(1, 0.0), (4, 3.0), (8, 7.0), (10, 9.0)]
+
+
+def test_a_non_finite_loss_names_loss_update_and_last_good_checkpoint(tmp_path: Path) -> None:
+    learner = ToyLearner()
+    with pytest.raises(NonFiniteError) as caught, Run.open(tmp_path, "toy", CONFIG) as run:
+        for update in run.updates(10):
+            loss = torch.tensor([1.0, float("nan") if update == 4 else 2.0])
+            check_finite({"kl_loss": torch.zeros(2), "image_loss": loss})
+            learner.update()
+            run.save(update, learner, every=3)
+    message = str(caught.value)
+    assert message.startswith("image_loss became NaN or infinite at update 5;") and "step_00000003" in message
+    with pytest.raises(NonFiniteError, match="x, y became NaN or infinite at update 10;.*/step_00000003;"):
+        check_finite({"x": torch.tensor(torch.inf), "y": torch.tensor(torch.nan)}, 9, run)
+
+
+# -- processes -------------------------------------------------------------------------------------------------------
+
+
+def start(out: Path, updates: int) -> subprocess.Popen[str]:
+    script = Path(__file__).with_name("toy_run.py")
+    return subprocess.Popen([sys.executable, str(script), str(out), str(updates)], stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(condition: Path, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition.exists():
+        assert process.poll() is None and time.monotonic() < deadline, f"{condition} never came"
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def long_run(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process in the middle of 3,000 updates, after its first checkpoint."""
+    process = start(tmp_path / "run", 3_000)
+    wait_for(tmp_path / "run" / "checkpoints" / "step_00000003", process)
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_a_directory_in_use_is_refused(tmp_path: Path, long_run: subprocess.Popen[str]) -> None:
+    with pytest.raises(UserError, match=f"run is in use by another genrl process .process {long_run.pid}."):
+        Run.open(tmp_path / "run", "toy", replace(CONFIG, updates=3_000))
+
+
+def test_sigterm_saves_the_present_update_and_exits_cleanly(tmp_path: Path, long_run: subprocess.Popen[str]) -> None:
+    time.sleep(0.1)
+    long_run.send_signal(signal.SIGTERM)
+    _, said = long_run.communicate(timeout=30)
+    assert long_run.returncode == 0 and "stopped after" in said and "the same command goes on" in said
+    rows = losses(tmp_path / "run")
+    assert steps(tmp_path / "run")[-1] == f"step_{len(rows):08d}"
+    longer = replace(CONFIG, updates=len(rows) + 2)
+    assert train(tmp_path / "run", longer).weight.equal(train(tmp_path / "whole", longer).weight)
+
+
+def test_a_run_killed_at_random_moments_repeats_an_uninterrupted_one(tmp_path: Path) -> None:
+    moments = random.Random(0)
+    for _ in range(3):
+        process = start(tmp_path / "run", 60)
+        wait_for(tmp_path / "run" / "config.json", process)
+        time.sleep(moments.uniform(0.1, 0.5))
+        process.kill()
+        process.communicate()
+    final = replace(CONFIG, updates=60)
+    assert train(tmp_path / "run", final).weight.equal(train(tmp_path / "whole", final).weight)
+    assert losses(tmp_path / "run") == losses(tmp_path / "whole")
+    assert not list((tmp_path / "run" / "checkpoints").glob(".*"))
+    shutil.rmtree(tmp_path / "run")
