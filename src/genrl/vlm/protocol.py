@@ -19,14 +19,17 @@ class VideoLanguageModel(Protocol):
         embed_dim: E, length of an embedding.
         frames_per_clip: L, frames that the video tower reads at a time.
         image_size: Height and width of the frames that the video tower reads.
-        checksum: Short digest of the weights, recorded beside whatever they produced.
     """
 
     name: str
     embed_dim: int
     frames_per_clip: int
     image_size: int
-    checksum: str
+
+    @property
+    def checksum(self) -> str:
+        """Short digest of everything that an embedding depends on, recorded beside what it produced."""
+        ...
 
     def embed_video(self, clips: Tensor) -> Tensor:
         """Embed clips.

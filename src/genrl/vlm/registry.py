@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
-from genrl.infra.errors import UserError
+from genrl.infra.errors import UserError, did_you_mean
 from genrl.vlm.mini import MINI_VLM_DIRECTORY, MiniVLM
 from genrl.vlm.protocol import VideoLanguageModel
 
@@ -38,10 +37,11 @@ def load_vlm(name: str = "mini", device: str | torch.device = "cpu") -> VideoLan
     if name in BACKENDS:
         model = BACKENDS[name]()
     elif Path(name).is_dir():
-        model = MiniVLM.load(Path(name))
+        # The run directory of `genrl train-vlm` holds the model one level below.
+        inside = Path(name) / "model"
+        model = MiniVLM.load(inside if inside.is_dir() else Path(name))
     else:
-        near = difflib.get_close_matches(name, list_vlms(), n=1, cutoff=0.4)
-        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(list_vlms())}"
+        hint = did_you_mean(name, list_vlms())
         raise UserError(f"--vlm: unknown model {name!r}; {hint} (a directory of a trained mini VLM works too)")
     if isinstance(model, torch.nn.Module):
         model.to(device).eval().requires_grad_(False)

@@ -1,0 +1,168 @@
+"""`genrl train-vlm`: make clips with captions, train the mini VLM on them, measure retrieval."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from genrl.data.store import find_stores
+from genrl.envs.gl import require_gl
+from genrl.envs.rendering import Look, check_look
+from genrl.infra.checkpoint import atomic_write
+from genrl.infra.compute import DeviceName, pick_device
+from genrl.infra.errors import UserError
+from genrl.infra.rundir import Run
+from genrl.run.vlm_clips import CLIP_FRAMES, SIZE, ClipSource, load_clips, make_puppet_clips, take_store_clips
+from genrl.vlm.captions import load_captions, load_held_out_wordings
+from genrl.vlm.contrastive import ContrastiveConfig, ContrastiveLearner, LabelledClips
+from genrl.vlm.figure import get_figure
+from genrl.vlm.mini import MiniVLM
+from genrl.vlm.retrieval import RetrievalReport, measure_retrieval
+from genrl.vlm.tokens import TokenVectors
+from genrl.vlm.towers import MiniVLMConfig
+
+MODEL_DIRECTORY = "model"
+
+
+@dataclass(frozen=True)
+class TrainVlmConfig:
+    """Trains the mini video-language model of a body from captions that rules write. Run again it goes on."""
+
+    out: Path
+    """Run directory; the model comes to lie in `model` below it, the retrieval table in `report.json`."""
+    domain: str = "walker"
+    data: tuple[Path, ...] = ()
+    """Episode stores with simulator states, whose clips join the puppets'."""
+    clips: int = 12_000
+    """Puppet clips to train on."""
+    test_clips: int = 1_500
+    """Puppet clips to measure retrieval on."""
+    store_clips: int = 6_000
+    """At most so many clips of the stores to train on; a quarter of that to measure retrieval on."""
+    own_look_share: float = 0.6
+    """Share of puppet clips in the domain's own camera, colours and light."""
+    look: Look = "fast"
+    updates: int = 4_000
+    left_out: int = 0
+    """Leave every so-many-th caption of a concept out of training and measure retrieval on them; 0 leaves out none."""
+    seed: int = 0
+    model: MiniVLMConfig = field(default_factory=MiniVLMConfig)
+    learning: ContrastiveConfig = field(default_factory=ContrastiveConfig)
+    workers: int = 1
+    """Processes that draw clips."""
+    device: DeviceName = "auto"
+    log_every: int = 20
+    save_every: int = 500
+    fresh: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("clips", "test_clips", "updates", "workers"):
+            if getattr(self, name) < 1:
+                raise UserError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(self, name)}")
+        if not 0 <= self.own_look_share <= 1:
+            raise UserError(f"--own-look-share must lie in [0, 1], got {self.own_look_share}")
+        if (self.model.frames_per_clip, self.model.image_size) != (CLIP_FRAMES, SIZE):
+            raise UserError(f"--model.frames-per-clip and --model.image-size must be {CLIP_FRAMES} and {SIZE}")
+
+
+def train_vlm(config: TrainVlmConfig) -> Path | None:
+    """Train, and return the directory of the model; None when it was asked to stop."""
+    get_figure(config.domain)
+    check_look(config.look)
+    device = pick_device(config.device)
+    stores = find_stores(config.data) if config.data else []
+    require_gl()
+    with Run.open(config.out, "train-vlm", config, fresh=config.fresh, extendable=()) as run:
+        if run.finished:
+            print(f"{config.out}: training is complete; --fresh trains anew", file=sys.stderr)
+            return config.out / MODEL_DIRECTORY
+        run.begin()
+        train, _ = load_clips(_clips(config, stores, test=False), config.domain)
+        mean, deviation = train.motion.mean(0), train.motion.std(0) + 1e-6
+        standardised = ((train.motion - mean) / deviation).clamp(-4, 4)
+        trained_on, left_out = _split(load_captions(), config.left_out)
+        torch.manual_seed(config.seed)
+        model = MiniVLM(config.model, TokenVectors.load()).to(device)
+        learner = ContrastiveLearner(
+            model,
+            dataclasses.replace(train, motion=standardised),
+            trained_on,
+            config.learning,
+            config.updates,
+            config.seed,
+        )
+        for update in run.updates(config.updates, run.restore(learner), headline="vlm/contrastive_loss"):
+            run.log(update, learner.update(update), every=config.log_every)
+            run.save(update, learner, every=config.save_every)
+        if run.stopped:
+            return None
+        model.save(config.out / MODEL_DIRECTORY, {"domain": config.domain, "look": config.look, "seed": config.seed})
+        report = _measure(config, stores, trained_on, left_out)
+        atomic_write(config.out / "report.json", json.dumps(report, indent=2) + "\n")
+        _print_table(report)
+        run.finish({name: group["accuracy"] for name, group in report.items()})
+    return config.out / MODEL_DIRECTORY
+
+
+def _clips(config: TrainVlmConfig, stores: list[Path], test: bool) -> list[Path]:
+    """Shards of the clips to train on, or of those to test on, made where they are missing."""
+    directory = config.out / "clips"
+    kind = "test" if test else "train"
+    count = config.test_clips if test else config.clips
+    source = ClipSource(config.domain, config.look, config.own_look_share, config.seed)
+    puppets = make_puppet_clips(directory, f"{kind}_puppet", source, count, config.workers)
+    store_count = config.store_clips // 4 if test else config.store_clips
+    taken = take_store_clips(directory, f"{kind}_store", stores, config.domain, store_count, test, config.seed)
+    return [*puppets, *taken]
+
+
+def _split(captions: Mapping[str, list[str]], every: int) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """Captions to train on and those left out."""
+    if every == 0:
+        return dict(captions), {}
+    kept = {concept: [w for i, w in enumerate(words) if (i + 1) % every] for concept, words in captions.items()}
+    return kept, {concept: words[every - 1 :: every] for concept, words in captions.items()}
+
+
+def _measure(
+    config: TrainVlmConfig,
+    stores: list[Path],
+    trained_on: Mapping[str, list[str]],
+    left_out: Mapping[str, list[str]],
+) -> dict[str, dict]:
+    """Retrieval on clips that training never saw, by kind of clip and of wording."""
+    # What is measured is what was stored, in half precision.
+    model = MiniVLM.load(config.out / MODEL_DIRECTORY).to(pick_device(config.device))
+    shards = _clips(config, stores, test=True)
+    puppets, own_look = load_clips([s for s in shards if "_puppet_" in s.name], config.domain)
+    groups = {"own look": _rows(puppets, own_look), "random looks": _rows(puppets, ~own_look)}
+    taken = [s for s in shards if "_store_" in s.name]
+    if taken:
+        groups["simulated"] = load_clips(taken, config.domain)[0]
+    wordings = {"captions": trained_on, "left-out captions": left_out, "held-out wordings": load_held_out_wordings()}
+    report: dict[str, dict] = {}
+    for group, clips in groups.items():
+        embeddings = model.embed_video(clips.frames)
+        for kind, words in wordings.items():
+            if words:
+                measured: RetrievalReport = measure_retrieval(model, embeddings, clips.labels, words, config.seed)
+                report[f"{kind}, {group}"] = {"clips": len(clips), **dataclasses.asdict(measured)}
+    return report
+
+
+def _rows(clips: LabelledClips, chosen: np.ndarray) -> LabelledClips:
+    rows = torch.from_numpy(chosen)
+    return LabelledClips(clips.frames[rows], clips.labels[chosen], clips.motion[rows])
+
+
+def _print_table(report: Mapping[str, dict]) -> None:
+    print("text-to-video retrieval, share of wordings whose clip ranks first:")
+    for name, group in report.items():
+        print(f"  {name:36s} {group['accuracy']:.2f}   (1 of {group['candidates']}, {group['clips']} clips)")

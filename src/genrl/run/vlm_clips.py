@@ -1,0 +1,191 @@
+"""Clips that the mini VLM is trained on: puppets drawn in many looks, and clips of episode stores."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from genrl.data.store import Store
+from genrl.envs.appearance import Appearance
+from genrl.envs.rendering import Look, render_states
+from genrl.infra.checkpoint import load_checkpoint, remove_leftovers, save_checkpoint
+from genrl.infra.compute import quiet_threads
+from genrl.infra.errors import UserError
+from genrl.infra.progress import ProgressReport
+from genrl.vlm.behaviours import CONCEPTS, label_clips
+from genrl.vlm.contrastive import LabelledClips
+from genrl.vlm.figure import get_figure
+from genrl.vlm.motion import describe_motion
+from genrl.vlm.puppets import PUPPETS, puppet_clip
+
+SHARD_CLIPS = 256
+CLIP_FRAMES = 8
+SIZE = 64
+TEST_EPISODES = 10
+"""Of every so many episodes of a store, the last is kept for testing."""
+CIRCULAR = ("lean_first", "lean_last")
+"""Measurements that jump at 180 degrees and cannot be regressed."""
+
+
+@dataclass(frozen=True)
+class ClipSource:
+    """How puppet clips are made.
+
+    Attributes:
+        domain: The body.
+        look: Rendering look of the world model's data.
+        own_look_share: Share of clips with the domain's own camera, colours and light; the rest have random ones.
+        seed: Of everything drawn.
+    """
+
+    domain: str
+    look: Look
+    own_look_share: float
+    seed: int
+
+
+def make_puppet_clips(directory: Path, name: str, source: ClipSource, count: int, workers: int) -> list[Path]:
+    """Draw puppet clips into shards `<name>_*`; shards that are there already are kept.
+
+    Args:
+        directory: Where the shards lie.
+        name: Clips of another name are other clips.
+        source: How they are made.
+        count: How many clips, rounded up to whole shards.
+        workers: Processes that draw.
+
+    Returns:
+        The shards.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(directory)
+    shards = [directory / f"{name}_{index:04d}" for index in range(-(-count // SHARD_CLIPS))]
+    missing = [(shard, index) for index, shard in enumerate(shards) if not shard.is_dir()]
+    done = len(shards) - len(missing)
+    with (
+        ProgressReport(len(shards), done, f"drawing {name} clips", "shard") as progress,
+        # Forked processes would share the parent's OpenGL state.
+        ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool,
+    ):
+        for job in [pool.submit(_draw_shard, shard, name, index, source) for shard, index in missing]:
+            job.result()
+            done += 1
+            progress.advance(done)
+    return shards
+
+
+def _draw_shard(shard: Path, name: str, index: int, source: ClipSource) -> None:
+    quiet_threads(1)
+    figure = get_figure(source.domain)
+    rng = np.random.default_rng([source.seed, index, *name.encode()])
+    frames, positions, own_look = [], [], []
+    for number in range(SHARD_CLIPS):
+        qpos = puppet_clip(figure, PUPPETS[(index * SHARD_CLIPS + number) % len(PUPPETS)], CLIP_FRAMES, rng)
+        own = bool(rng.random() < source.own_look_share)
+        appearance = None if own else Appearance.random(rng)
+        states = np.concatenate([qpos, np.zeros_like(qpos)], axis=-1)
+        frames.append(render_states(source.domain, states, source.look, SIZE, appearance))
+        positions.append(qpos)
+        own_look.append(own)
+    _save_shard(shard, np.stack(frames), np.stack(positions), np.array(own_look))
+
+
+def take_store_clips(
+    directory: Path, name: str, stores: Sequence[Path], domain: str, count: int, test: bool, seed: int
+) -> list[Path]:
+    """Copy clips of episode stores into shards `<name>_*`, as evenly over the behaviours as they occur.
+
+    Args:
+        directory: Where the shards lie; nothing is done if there are some.
+        name: Clips of another name are other clips.
+        stores: Stores with simulator states.
+        domain: The body they must be of.
+        count: At most so many clips.
+        test: Take them from the episodes kept for testing, rather than from the others.
+        seed: Of the draw.
+
+    Raises:
+        UserError: If a store is of another body or has no states.
+    """
+    shards = sorted(directory.glob(f"{name}_*"))
+    if shards or not stores or not count:
+        return shards
+    figure = get_figure(domain)
+    rng = np.random.default_rng(seed)
+    candidates: list[tuple[int, int]] = []
+    positions: list[np.ndarray] = []
+    opened = [_open_checked(path, domain) for path in stores]
+    for store_index, store in enumerate(opened):
+        state = store.read("state", 0, store.num_frames)
+        for number, (start, length) in enumerate(zip(store.episodes.start, store.episodes.length, strict=True)):
+            if (number % TEST_EPISODES == TEST_EPISODES - 1) != test or length < CLIP_FRAMES:
+                continue
+            # Every fourth window is enough to choose from: neighbours are nearly the same.
+            for first in range(int(start), int(start + length) - CLIP_FRAMES + 1, 4):
+                candidates.append((store_index, first))
+                positions.append(state[first : first + CLIP_FRAMES, : figure.num_positions])
+    if not candidates:
+        return []
+    qpos = np.stack(positions)
+    chosen = _spread(label_clips(describe_motion(figure, qpos)), count, rng)
+    frames = np.empty((len(chosen), CLIP_FRAMES, SIZE, SIZE, 3), np.uint8)
+    for store_index, store in enumerate(opened):
+        mine = [i for i, row in enumerate(chosen) if candidates[row][0] == store_index]
+        store.read_into("frames", [candidates[chosen[i]][1] for i in mine], [frames[i] for i in mine])
+    # In one rename: a killed process leaves all of them or none.
+    shard = directory / f"{name}_0000"
+    _save_shard(shard, frames, qpos[chosen], np.ones(len(chosen), bool))
+    return [shard]
+
+
+def load_clips(shards: Sequence[Path], domain: str) -> tuple[LabelledClips, np.ndarray]:
+    """Label the clips of some shards.
+
+    Returns:
+        The clips, their motion not yet standardised, and (N,) whether each is in the domain's own look.
+    """
+    loaded = [load_checkpoint(shard)[0] for shard in shards]
+    qpos = torch.cat([tensors["qpos"] for tensors in loaded]).double().numpy()
+    measured = describe_motion(get_figure(domain), qpos)
+    motion = np.stack([values for name, values in measured.items() if name not in CIRCULAR], axis=1)
+    clips = LabelledClips(
+        frames=torch.cat([tensors["frames"] for tensors in loaded]),
+        labels=label_clips(measured),
+        motion=torch.from_numpy(motion.astype(np.float32)),
+    )
+    return clips, torch.cat([tensors["own_look"] for tensors in loaded]).numpy()
+
+
+def _spread(labels: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Row numbers, at most `count`, drawn so that rare concepts are as frequent as common ones where possible."""
+    chosen: list[int] = []
+    taken = np.zeros(len(labels), bool)
+    piles = [rng.permutation(np.flatnonzero(labels[:, column] == 1)) for column in range(len(CONCEPTS))]
+    for depth in range(max((len(pile) for pile in piles), default=0)):
+        for pile in piles:
+            if depth < len(pile) and not taken[pile[depth]]:
+                if len(chosen) == count:
+                    return np.array(chosen)
+                taken[pile[depth]] = True
+                chosen.append(int(pile[depth]))
+    return np.array(chosen, int)
+
+
+def _open_checked(path: Path, domain: str) -> Store:
+    store = Store.open(path)
+    if store.spec.domain != domain:
+        raise UserError(f"--data {path} holds {store.spec.domain}, not --domain {domain}: leave it out")
+    if not store.spec.state_dim:
+        raise UserError(f"--data {path} has no simulator states, which captions are made from: leave it out")
+    return store
+
+
+def _save_shard(shard: Path, frames: np.ndarray, qpos: np.ndarray, own_look: np.ndarray) -> None:
+    tensors = {"frames": torch.from_numpy(frames), "qpos": torch.from_numpy(qpos.astype(np.float32))}
+    save_checkpoint(shard, {**tensors, "own_look": torch.from_numpy(own_look)}, {})

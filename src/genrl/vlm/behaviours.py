@@ -1,0 +1,281 @@
+"""Which behaviours a clip shows: rules on what `describe_motion` measured.
+
+A rule is a set of intervals. A clip shows the behaviour if it lies in all of them, does not if it lies clearly outside
+of one, and is left undecided in between: training neither pulls nor pushes on an undecided pair of clip and caption.
+The limits are our own reading of the words in terms of the body's geometry.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+INF = np.inf
+
+MARGINS = {
+    "upright": 0.12,
+    "upright_min": 0.15,
+    "upright_first": 0.12,
+    "upright_last": 0.12,
+    "facing": 0.15,
+    "lean_first": 15.0,
+    "lean_last": 15.0,
+    "speed": 0.25,
+    "pace": 0.25,
+    "hip_speed": 0.2,
+    "spin": 40.0,
+    "turning": 40.0,
+    "activity": 0.6,
+    "jitter": 0.15,
+    "knee_bend_min": 15.0,
+    "knee_bend_max": 15.0,
+    "clearance": 0.05,
+    "clearance_max": 0.05,
+}
+"""How far outside of an interval a clip is still undecided; lengths that are not listed have `LENGTH_MARGIN`."""
+LENGTH_MARGIN = 0.1
+
+Rule = dict[str, tuple[float, float]]
+
+_UPRIGHT: Rule = {"upright": (0.85, INF), "turning": (0, 90)}
+_STILL: Rule = {"pace": (0, 0.25), "jitter": (0, 0.25), "turning": (0, 45)}
+_GROUNDED: Rule = {"clearance": (-INF, 0.06)}
+_ON_BACK: Rule = {"facing": (-INF, -0.8), "chest": (-INF, 0.28), "hip": (-INF, 0.35), "turning": (0, 60)}
+_ON_FRONT: Rule = {"facing": (0.8, INF), "chest": (-INF, 0.28), "hip": (-INF, 0.35), "turning": (0, 60)}
+
+RULES: dict[str, Rule] = {
+    "stand": {
+        **_UPRIGHT,
+        **_STILL,
+        "chest": (1.18, INF),
+        "foot_high": (-INF, 0.1),
+        "stride": (0, 0.45),
+        "knee_bend_max": (0, 40),
+    },
+    "walk_forward": {
+        **_UPRIGHT,
+        **_GROUNDED,
+        "chest": (1.05, INF),
+        "speed": (0.4, 2.4),
+        "hip_speed": (0.3, INF),
+        "stride_range": (0.2, INF),
+        "foot_lift": (-INF, 0.7),
+    },
+    "walk_backward": {
+        **_UPRIGHT,
+        **_GROUNDED,
+        "chest": (1.05, INF),
+        "speed": (-2.4, -0.35),
+        "hip_speed": (-INF, -0.25),
+        "stride_range": (0.15, INF),
+        "foot_lift": (-INF, 0.7),
+    },
+    "run": {
+        "upright": (0.75, INF),
+        "turning": (0, 120),
+        "chest": (0.95, INF),
+        "speed": (2.8, INF),
+        "stride_range": (0.3, INF),
+        "clearance": (-INF, 0.25),
+    },
+    "jump": {
+        "upright": (0.8, INF),
+        "turning": (0, 120),
+        "clearance": (0.1, INF),
+        "clearance_max": (0.18, INF),
+        "pace": (0, 1.3),
+        "hip": (0.8, INF),
+    },
+    "march": {
+        **_UPRIGHT,
+        **_GROUNDED,
+        "chest": (1.1, INF),
+        "pace": (0, 0.35),
+        "foot_lift": (0.15, 0.7),
+        "jitter": (0.45, INF),
+    },
+    "squat": {
+        "upright": (0.65, INF),
+        **_STILL,
+        "hip": (0.2, 0.76),
+        "knee_bend_min": (60, INF),
+        "foot_high": (-INF, 0.12),
+        "knee_low": (0.28, INF),
+    },
+    "sit": {
+        "upright": (0.7, INF),
+        **_STILL,
+        "hip": (-INF, 0.24),
+        "reach": (0.35, INF),
+        "shin_ahead": (0.1, INF),
+        "foot_high": (-INF, 0.25),
+    },
+    "kneel": {
+        "upright": (0.75, INF),
+        **_STILL,
+        "hip": (0.12, 0.62),
+        "knee_high": (-INF, 0.17),
+        "shin_ahead": (-INF, -0.25),
+    },
+    "lunge": {
+        "upright": (0.72, INF),
+        **_STILL,
+        "hip": (0.35, 0.88),
+        "stride": (0.55, INF),
+        "knee_bend_max": (45, INF),
+        "foot_high": (-INF, 0.25),
+        "knee_high": (0.25, INF),
+    },
+    "one_leg_stand": {
+        **_UPRIGHT,
+        **_STILL,
+        "chest": (1.1, INF),
+        "foot_low": (-INF, 0.08),
+        "foot_high": (0.2, 0.75),
+        "clearance": (-INF, 0.06),
+    },
+    "kick": {
+        "upright": (0.6, INF),
+        "turning": (0, 120),
+        "pace": (0, 0.7),
+        "hip": (0.75, INF),
+        "foot_low": (-INF, 0.12),
+        "foot_lift": (0.78, INF),
+        "foot_ahead": (0.3, INF),
+    },
+    "balance_lean": {
+        "upright": (0.0, 0.75),
+        "facing": (0.55, INF),
+        **_STILL,
+        "hip": (0.75, INF),
+        "foot_low": (-INF, 0.12),
+        "foot_high": (0.35, INF),
+        "foot_ahead": (-INF, -0.25),
+    },
+    "bend_over": {
+        "upright": (-0.8, 0.5),
+        "facing": (0.55, INF),
+        **_STILL,
+        "hip": (0.72, INF),
+        "foot_high": (-INF, 0.12),
+    },
+    "lie_back": {**_ON_BACK, **_STILL, "foot_high": (-INF, 0.3), "knee_high": (-INF, 0.5)},
+    "lie_front": {**_ON_FRONT, **_STILL, "foot_high": (-INF, 0.45)},
+    "legs_up": {**_ON_BACK, "pace": (0, 0.5), "foot_low": (0.4, INF)},
+    "inverted": {
+        "upright": (-INF, -0.75),
+        "turning": (0, 110),
+        "pace": (0, 0.6),
+        "foot_low": (0.75, INF),
+        "hip": (0.5, INF),
+        "clearance": (-INF, 0.15),
+    },
+    "flip_forward": {"spin": (220, INF), "upright_min": (-INF, -0.2)},
+    "flip_backward": {"spin": (-INF, -220), "upright_min": (-INF, -0.2)},
+    "fall_forward": {
+        "upright_first": (0.45, INF),
+        "lean_last": (40, 130),
+        "lean_first": (-40, 65),
+        "rise": (-INF, -0.25),
+        "spin": (70, 400),
+    },
+    "fall_backward": {
+        "upright_first": (0.45, INF),
+        "lean_last": (-130, -40),
+        "lean_first": (-65, 40),
+        "rise": (-INF, -0.25),
+        "spin": (-400, -70),
+    },
+    "get_up": {"rise": (0.22, INF), "upright_last": (0.6, INF), "clearance": (-INF, 0.06), "turning": (0, 350)},
+    "crawl": {
+        "facing": (0.6, INF),
+        "chest": (-INF, 0.58),
+        "speed": (0.25, INF),
+        "turning": (0, 90),
+        "jitter": (0.3, INF),
+    },
+    "squirm": {"chest": (-INF, 0.42), "upright": (-0.5, 0.5), "jitter": (0.7, INF), "pace": (0, 0.5)},
+    "wide_stance": {
+        "upright": (0.8, INF),
+        **_STILL,
+        "stride": (0.62, INF),
+        "knee_bend_max": (0, 35),
+        "chest": (0.98, INF),
+        "foot_high": (-INF, 0.15),
+    },
+    "upright": {"upright": (0.85, INF), "chest": (0.95, INF)},
+    "low": {"chest": (-INF, 0.35), "clearance": (-INF, 0.06)},
+    "forward": {"speed": (0.5, INF)},
+    "backward": {"speed": (-INF, -0.45)},
+    "fast": {"pace": (2.5, INF)},
+    "still": {"pace": (0, 0.12), "jitter": (0, 0.1), "turning": (0, 20)},
+    "airborne": {"clearance": (0.12, INF)},
+    "spinning": {"turning": (220, INF)},
+    "foot_lifted": {"foot_low": (-INF, 0.1), "foot_high": (0.25, INF), "upright": (0.6, INF), "hip": (0.7, INF)},
+    "knees_bent": {"knee_bend_min": (55, INF)},
+}
+RULES["slow_walk"] = {**RULES["walk_forward"], "speed": (0.25, 0.85)}
+RULES["brisk_walk"] = {**RULES["walk_forward"], "speed": (1.35, 2.8)}
+
+UNIONS = {
+    "lie": ("lie_back", "lie_front"),
+    "flip": ("flip_forward", "flip_backward"),
+    "fall": ("fall_forward", "fall_backward"),
+}
+"""Behaviours that are shown when one of several is."""
+
+RETRIEVAL_CLASSES = [
+    "stand",
+    "walk_forward",
+    "walk_backward",
+    "run",
+    "jump",
+    "march",
+    "squat",
+    "sit",
+    "kneel",
+    "lunge",
+    "one_leg_stand",
+    "kick",
+    "balance_lean",
+    "bend_over",
+    "lie_back",
+    "lie_front",
+    "legs_up",
+    "inverted",
+    "flip_forward",
+    "flip_backward",
+    "fall_forward",
+    "fall_backward",
+    "get_up",
+    "crawl",
+]
+"""What retrieval is measured on, besides being trained."""
+
+CONCEPTS = [*RULES, *UNIONS]
+"""Everything that captions speak of, in the order of the columns of `label_clips`."""
+
+
+def label_clips(measured: dict[str, np.ndarray]) -> np.ndarray:
+    """Which concepts every clip shows.
+
+    Args:
+        measured: Result of `describe_motion`.
+
+    Returns:
+        (N, len(CONCEPTS)) int8: 1 shown, 0 not shown, -1 undecided.
+    """
+    columns = {concept: _judge(rule, measured) for concept, rule in RULES.items()}
+    for concept, parts in UNIONS.items():
+        judged = np.stack([columns[part] for part in parts])
+        columns[concept] = np.where((judged == 1).any(0), 1, np.where((judged == -1).any(0), -1, 0))
+    return np.stack([columns[concept] for concept in CONCEPTS], axis=1).astype(np.int8)
+
+
+def _judge(rule: Rule, measured: dict[str, np.ndarray]) -> np.ndarray:
+    inside = np.ones(len(measured["upright"]), bool)
+    near = inside.copy()
+    for name, (low, high) in rule.items():
+        margin = MARGINS.get(name, LENGTH_MARGIN)
+        inside &= (measured[name] >= low) & (measured[name] <= high)
+        near &= (measured[name] >= low - margin) & (measured[name] <= high + margin)
+    return np.where(inside, 1, np.where(near, -1, 0))

@@ -1,0 +1,190 @@
+"""Training of the mini VLM: clips and captions that belong together come close."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from genrl.infra.finite import check_finite
+from genrl.vlm.behaviours import CONCEPTS, RETRIEVAL_CLASSES
+from genrl.vlm.captions import draw_caption
+from genrl.vlm.mini import MiniVLM
+
+CLASS_WEIGHT = 3.0
+"""How much more often a clip is drawn for a behaviour than for an attribute such as `fast`."""
+MAX_SHIFT = 3
+"""Pixels by which training pictures are moved at random."""
+
+
+@dataclass(frozen=True)
+class LabelledClips:
+    """Clips and what they show.
+
+    Attributes:
+        frames: (N, L, h, w, 3) uint8.
+        labels: (N, len(CONCEPTS)) int8: 1 shown, 0 not shown, -1 undecided.
+        motion: (N, M) float32 measurements of the motion, standardised.
+    """
+
+    frames: Tensor
+    labels: np.ndarray
+    motion: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class ContrastiveConfig:
+    """How the mini VLM learns."""
+
+    batch_size: int = 128
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.05
+    text_weight_decay: float = 0.3
+    """Keeps the text projection smooth, so that wordings it never saw stay near those it saw."""
+    warmup: int = 50
+    motion_weight: float = 0.3
+    """Weight of predicting the measured motion from the video embedding, so that it keeps more than the class."""
+
+
+def contrastive_loss(video: Tensor, text: Tensor, shown: Tensor, scale: Tensor) -> Tensor:
+    """Symmetric cross-entropy with several positives.
+
+    Args:
+        video: (B, E) unit embeddings of clips.
+        text: (B, E) unit embeddings of captions; caption i was drawn for clip i.
+        shown: (B, B) int8, whether clip i shows what caption j says: 1 yes, 0 no, -1 undecided and left out.
+        scale: Scalar that cosines are multiplied with.
+
+    Returns:
+        (B,) loss of clip i and caption i: the mean of both directions.
+    """
+    logits = (scale * video @ text.mT).masked_fill(shown < 0, -1e4)  # (B, B)
+    positive = (shown > 0).float()
+    by_clip = -(F.log_softmax(logits, dim=1) * positive).sum(1) / positive.sum(1)
+    by_text = -(F.log_softmax(logits, dim=0) * positive).sum(0) / positive.sum(0)
+    return (by_clip + by_text) / 2
+
+
+class ContrastiveLearner:
+    """The model, its optimiser and one update."""
+
+    def __init__(
+        self,
+        model: MiniVLM,
+        clips: LabelledClips,
+        captions: Mapping[str, list[str]],
+        config: ContrastiveConfig,
+        updates: int,
+        seed: int,
+    ) -> None:
+        """Prepare to train for `updates`, over which the learning rate falls to zero."""
+        self.model, self.clips, self.config, self.updates, self.seed = model, clips, config, updates, seed
+        self.captions = captions
+        self.log_scale = nn.Parameter(torch.tensor(np.log(15.0), dtype=torch.float32, device=model.device))
+        self.motion_head = nn.Linear(model.embed_dim, clips.motion.shape[1]).to(model.device)
+        text = list(model.text.parameters())
+        rest = [*model.video.parameters(), *self.motion_head.parameters()]
+        self.optimizer = torch.optim.AdamW(
+            [
+                {"params": text, "weight_decay": config.text_weight_decay},
+                {"params": rest, "weight_decay": config.weight_decay},
+                {"params": [self.log_scale], "weight_decay": 0.0},
+            ],
+            lr=config.learning_rate,
+            betas=(0.9, 0.98),
+        )
+        self._members = {
+            column: np.flatnonzero(clips.labels[:, column] == 1)
+            for column, concept in enumerate(CONCEPTS)
+            if captions[concept] and (clips.labels[:, column] == 1).any()
+        }
+        weights = np.array([CLASS_WEIGHT if CONCEPTS[c] in RETRIEVAL_CLASSES else 1.0 for c in self._members])
+        self._columns = np.array(list(self._members))
+        self._share = weights / weights.sum()
+
+    def draw(self, update: int) -> tuple[Tensor, list[str], Tensor, Tensor]:
+        """Clips (B, L, h, w, 3), a caption for each, (B, B) who shows what, and (B, M) motion; by (seed, update)."""
+        rng = np.random.default_rng((self.seed, update))
+        columns = rng.choice(self._columns, self.config.batch_size, p=self._share)
+        rows = np.array([rng.choice(self._members[column]) for column in columns])
+        texts = [draw_caption(self.captions[CONCEPTS[column]], rng) for column in columns]
+        shown = torch.from_numpy(self.clips.labels[rows][:, columns])
+        frames = _jittered(self.clips.frames[torch.from_numpy(rows)], rng)
+        return frames, texts, shown, self.clips.motion[torch.from_numpy(rows)]
+
+    def update(self, update: int) -> dict[str, Tensor]:
+        """One optimiser step."""
+        model, device = self.model.train().requires_grad_(True), self.model.device
+        frames, texts, shown, motion = self.draw(update)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._learning_rate(update)
+        with torch.autocast(device.type, dtype=torch.bfloat16):
+            video = model.video(frames.to(device))
+        video = video.float()
+        text = model.text(texts)
+        losses = contrastive_loss(video, text, shown.to(device), self.log_scale.exp().clamp(max=50))
+        motion_loss = F.smooth_l1_loss(self.motion_head(video * video.shape[-1] ** 0.5), motion.to(device))
+        loss = losses.mean() + self.config.motion_weight * motion_loss
+        check_finite({"contrastive_loss": losses, "motion_loss": motion_loss})
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        return {
+            "vlm/contrastive_loss": losses.mean().detach(),
+            "vlm/motion_loss": motion_loss.detach(),
+            "vlm/scale": self.log_scale.detach().exp(),
+        }
+
+    def state_tensors(self) -> dict[str, Tensor]:
+        """Weights and optimiser state."""
+        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        tensors |= {f"motion_head.{name}": value for name, value in self.motion_head.state_dict().items()}
+        tensors["log_scale"] = self.log_scale.detach()
+        for index, state in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items()}
+        return tensors
+
+    def state_meta(self) -> dict[str, Any]:
+        """Nothing beside the tensors."""
+        return {}
+
+    def load_state(self, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
+        """Take up what `state_tensors` gave."""
+        self.model.load_state_dict(_below("model.", tensors))
+        self.motion_head.load_state_dict(_below("motion_head.", tensors))
+        self.log_scale.data.copy_(tensors["log_scale"])
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, value in _below("optimizer.", tensors).items():
+            index, key = name.split(".")
+            state.setdefault(int(index), {})[key] = value
+        self.optimizer.load_state_dict({"state": state, "param_groups": self.optimizer.state_dict()["param_groups"]})
+
+    def _learning_rate(self, update: int) -> float:
+        rising = min(1.0, (update + 1) / self.config.warmup)
+        return self.config.learning_rate * rising * 0.5 * (1 + np.cos(np.pi * min(1.0, update / self.updates)))
+
+
+def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _jittered(frames: Tensor, rng: np.random.Generator) -> Tensor:
+    """Clips moved by a few pixels and tinted, each as a whole."""
+    size = frames.shape[2]
+    padded = F.pad(
+        frames.permute(0, 1, 4, 2, 3).flatten(1, 2).float(), (MAX_SHIFT,) * 4, mode="replicate"
+    )  # (B, L*3, h+, w+)
+    moved = torch.empty_like(padded[..., :size, :size])
+    for i, (down, right) in enumerate(rng.integers(0, 2 * MAX_SHIFT + 1, (len(frames), 2))):
+        moved[i] = padded[i, :, down : down + size, right : right + size]
+    gain = torch.from_numpy(rng.uniform(0.85, 1.15, (len(frames), 1, 3, 1, 1))).float()
+    tinted = (moved.unflatten(1, (-1, 3)) * gain).clamp_(0, 255)
+    return tinted.to(torch.uint8).permute(0, 1, 3, 4, 2)

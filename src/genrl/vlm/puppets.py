@@ -1,0 +1,347 @@
+"""Puppetry: clips of a two-legged body in every behaviour, posed joint by joint, without a simulator.
+
+A clip is made from degrees in the world, which say more than joint angles: `lean` of the torso (forward positive), how
+far a knee is before its hip (`thigh`) and how far an ankle is behind its knee (`shin`). Numbers are drawn anew for
+every clip, so that no two are alike; what a clip shows is decided by the rules, not by the puppeteer's intention.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from genrl.vlm.figure import Figure
+from genrl.vlm.motion import FRAME_SECONDS
+
+Rng = np.random.Generator
+GRAVITY = 9.81
+
+# (L, 7) degrees: lean, then thigh, shin and foot pitch of either leg; a foot pitch of nan is a foot flat on the floor.
+Pose = np.ndarray
+FLAT = np.nan
+
+
+def _pose(lean: float, first: tuple[float, float, float], second: tuple[float, float, float]) -> Pose:
+    return np.array([lean, *first, *second])
+
+
+def _straight(thigh: float, bend: float = 0.0, foot: float = FLAT) -> tuple[float, float, float]:
+    """A leg from its thigh and the bend of its knee."""
+    return thigh, bend - thigh, foot
+
+
+def _stand(rng: Rng) -> Pose:
+    return _pose(
+        rng.uniform(-8, 8), *(_straight(rng.uniform(-4, 12), rng.uniform(0, 25) * rng.random()) for _ in range(2))
+    )
+
+
+def _squat(rng: Rng) -> Pose:
+    thigh, shin = rng.uniform(58, 100), rng.uniform(15, 42)
+    legs = [(thigh + rng.normal(0, 4), shin + rng.normal(0, 4), FLAT) for _ in range(2)]
+    return _pose(rng.uniform(-5, 38), *legs)
+
+
+def _sit(rng: Rng) -> Pose:
+    bent = rng.random() < 0.35
+    lean = rng.uniform(-35, -10) if bent else rng.uniform(-25, 15)
+    legs = []
+    for _ in range(2):
+        thigh = rng.uniform(100, 122) if bent else rng.uniform(87, 95)
+        # A bent knee is as high as lets the foot rest on the floor beside the hips.
+        shin = -np.rad2deg(np.arccos(0.9 * np.sin(np.deg2rad(thigh - 90)))) if bent else rng.uniform(3, 8) - thigh
+        legs.append((thigh, shin, -90.0 * (not bent)))
+    return _pose(lean, *legs)
+
+
+def _kneel(rng: Rng) -> Pose:
+    thigh = rng.uniform(-8, 52)
+    legs = [(thigh + rng.normal(0, 4), rng.uniform(90, 102), 135.0) for _ in range(2)]
+    return _pose(rng.uniform(-12, 25), *legs)
+
+
+def _lunge(rng: Rng) -> Pose:
+    lean = rng.uniform(-5, 28)
+    back = (rng.uniform(-18 - lean, 5), rng.uniform(55, 92), rng.uniform(40, 80))
+    # The front thigh is as level as lets the rear knee hang this far above the floor.
+    knee_height, shin = rng.uniform(0.0, 0.3), rng.uniform(-10, 25)
+    level = np.cos(np.deg2rad(back[0])) + (knee_height - 0.05 - 0.5 * np.cos(np.deg2rad(shin))) / 0.45
+    front = (min(np.rad2deg(np.arccos(np.clip(level, -1, 1))), 98 - lean), shin, FLAT)
+    return _pose(lean, front, back)
+
+
+def _one_leg_stand(rng: Rng) -> Pose:
+    if rng.random() < 0.7:
+        thigh = rng.uniform(42, 95)
+        lifted = (thigh, rng.uniform(-0.4 * thigh, 65), rng.uniform(-10, 60))
+    else:
+        lifted = (rng.uniform(-10, 15), rng.uniform(68, 118), rng.uniform(40, 110))
+    return _pose(rng.uniform(-10, 10), _straight(rng.uniform(-4, 6), rng.uniform(0, 12)), lifted)
+
+
+def _leg_high(rng: Rng) -> Pose:
+    lean = rng.uniform(-40, 5)
+    thigh = rng.uniform(80, min(99 - lean, 128))
+    return _pose(
+        lean, _straight(rng.uniform(-8, 10), rng.uniform(0, 15)), _straight(thigh, rng.uniform(0, 30), -thigh / 2)
+    )
+
+
+def _balance_lean(rng: Rng) -> Pose:
+    lean = rng.uniform(45, 90)
+    thigh = rng.uniform(-18 - lean, -52)
+    return _pose(
+        lean,
+        _straight(rng.uniform(-8, 6), rng.uniform(0, 12)),
+        _straight(thigh, rng.uniform(0, 25), rng.uniform(60, 130)),
+    )
+
+
+def _bend_over(rng: Rng) -> Pose:
+    lean = rng.uniform(58, 112)
+    thigh = min(rng.uniform(-15, 8), 98 - lean)
+    return _pose(lean, *(_straight(thigh + rng.normal(0, 3), rng.uniform(0, 14)) for _ in range(2)))
+
+
+def _lie_back(rng: Rng) -> Pose:
+    legs = []
+    for _ in range(2):
+        if rng.random() < 0.25:
+            legs.append((rng.uniform(105, 135), rng.uniform(-60, -25), FLAT))
+        else:
+            legs.append(_straight(rng.uniform(84, 98), rng.uniform(0, 12), rng.uniform(-110, -50)))
+    return _pose(rng.uniform(-97, -82), *legs)
+
+
+def _lie_front(rng: Rng) -> Pose:
+    legs = []
+    for _ in range(2):
+        bend = rng.uniform(0, 15) if rng.random() < 0.75 else rng.uniform(15, 70)
+        legs.append(_straight(rng.uniform(-96, -84), bend, rng.uniform(100, 135)))
+    return _pose(rng.uniform(83, 97), *legs)
+
+
+def _legs_up(rng: Rng) -> Pose:
+    thigh = rng.uniform(135, 188)
+    bend = rng.uniform(0, 45) if rng.random() < 0.7 else rng.uniform(45, 100)
+    return _pose(
+        rng.uniform(-98, -82), *(_straight(thigh + rng.normal(0, 5), bend, rng.uniform(-220, -150)) for _ in range(2))
+    )
+
+
+def _inverted(rng: Rng) -> Pose:
+    lean = rng.uniform(150, 210)
+    hip, bend = rng.uniform(-15, 35), rng.uniform(0, 35)
+    legs = [_straight(hip - lean + rng.normal(0, 10), bend, lean + rng.uniform(-30, 30)) for _ in range(2)]
+    return _pose(lean, *legs)
+
+
+def _wide_stance(rng: Rng) -> Pose:
+    front, back = rng.uniform(16, 38), rng.uniform(-36, -14)
+    return _pose(
+        rng.uniform(-5 + max(0, -20 - back), 25),
+        _straight(front, rng.uniform(0, 12)),
+        _straight(back, rng.uniform(0, 12)),
+    )
+
+
+POSES: dict[str, Callable[[Rng], Pose]] = {
+    "stand": _stand,
+    "squat": _squat,
+    "sit": _sit,
+    "kneel": _kneel,
+    "lunge": _lunge,
+    "one_leg_stand": _one_leg_stand,
+    "kick": _leg_high,
+    "balance_lean": _balance_lean,
+    "bend_over": _bend_over,
+    "lie_back": _lie_back,
+    "lie_front": _lie_front,
+    "legs_up": _legs_up,
+    "inverted": _inverted,
+    "wide_stance": _wide_stance,
+}
+"""Poses that are held."""
+
+MOTIONS = [
+    "walk_forward",
+    "walk_backward",
+    "run",
+    "jump",
+    "march",
+    "kick_swing",
+    "flip_forward",
+    "flip_backward",
+    "fall_forward",
+    "fall_backward",
+    "get_up",
+    "crawl",
+    "squirm",
+    "change",
+]
+"""Behaviours that move; `change` goes from any pose to any other."""
+
+PUPPETS = [*POSES, *MOTIONS]
+
+
+def puppet_clip(figure: Figure, behaviour: str, length: int, rng: Rng) -> np.ndarray:
+    """Positions of a clip, (length, nq), that intends a behaviour of `PUPPETS`."""
+    if behaviour in POSES:
+        poses, height, speed = _held(behaviour, length, rng)
+    else:
+        poses, height, speed = _moving(behaviour, length, rng)
+    joints = _joints(figure, poses)
+    if rng.random() < 0.5:
+        joints = joints[:, [0, 1, 2, 6, 7, 8, 3, 4, 5]]  # the legs change places
+    # The lowest spot touches the floor, or is where `height` wants it.
+    joints[:, 0] = height - figure.lowest(joints)
+    seconds = FRAME_SECONDS * np.arange(length)
+    joints[:, 1] = rng.uniform(-20, 20) + (seconds * speed if speed is not None else _planted(figure, joints))
+    joints[:, 2] += 2 * np.pi * rng.integers(-2, 3)
+    return joints
+
+
+def _held(behaviour: str, length: int, rng: Rng) -> tuple[np.ndarray, float | np.ndarray, float | None]:
+    """A pose with a slow drift or tremble, from none to some."""
+    start = POSES[behaviour](rng)
+    amplitude = rng.uniform(0, 4) if rng.random() < 0.7 else 0.0
+    wave = np.sin(rng.uniform(0, 2 * np.pi, 7) + rng.uniform(0.1, 1.2, 7) * np.arange(length)[:, None])
+    return start + amplitude * rng.uniform(-1, 1, 7) * wave, 0.0, 0.0
+
+
+def _moving(behaviour: str, length: int, rng: Rng) -> tuple[np.ndarray, float | np.ndarray, float | None]:
+    """Poses, height of the lowest spot and speed (None: the lower foot does not slip) of a motion."""
+    steps = np.arange(length)
+    phase = rng.uniform(0, 2 * np.pi)
+    poses = np.empty((length, 7))
+    match behaviour:
+        case "walk_forward" | "walk_backward":
+            sign = 1 if behaviour == "walk_forward" else -1
+            cycle = phase + sign * rng.uniform(0.15, 0.55) * steps
+            return _gait(cycle, rng.uniform(15, 32), rng.uniform(25, 65), rng.uniform(-8, 14), rng), 0.0, None
+        case "run":
+            cycle = phase + rng.uniform(0.5, 1.1) * steps
+            poses = _gait(cycle, rng.uniform(28, 52), rng.uniform(55, 110), rng.uniform(-2, 28), rng)
+            return poses, rng.uniform(0, 0.12) * np.abs(np.sin(cycle)), rng.uniform(2.8, 8.5)
+        case "jump":
+            poses[:] = _stand(rng) if rng.random() < 0.6 else 0.5 * (_stand(rng) + _squat(rng))
+            poses[:, [3, 6]] = rng.uniform(-10, 70)
+            time = FRAME_SECONDS * steps - rng.uniform(0.1, 0.25)
+            height = np.clip(rng.uniform(0.25, 0.8) - GRAVITY / 2 * time**2, 0, None)
+            return poses, height, rng.uniform(-0.8, 1.2)
+        case "march":
+            cycle = phase + rng.uniform(0.3, 0.8) * steps
+            lift, shin, lean = rng.uniform(45, 95), rng.uniform(0, 30), rng.uniform(-6, 8)
+            for i, angle in enumerate(cycle):
+                up = [max(0.0, np.sin(angle + side)) for side in (0, np.pi)]
+                poses[i] = _pose(lean, *((lift * u, shin * u, FLAT) for u in up))
+            return poses, 0.0, 0.0
+        case "kick_swing":
+            end = _leg_high(rng)
+            start = end.copy()
+            start[4:] = _straight(rng.uniform(-25, 10), rng.uniform(0, 60))
+            swing = np.sin(np.clip(phase / 4 + rng.uniform(0.15, 0.5) * steps, 0, np.pi)) ** rng.uniform(0.6, 1.5)
+            return start + (_without_flat(end) - _without_flat(start)) * swing[:, None], 0.0, 0.0
+        case "flip_forward" | "flip_backward":
+            sign = 1 if behaviour == "flip_forward" else -1
+            leans = np.rad2deg(phase) + sign * rng.uniform(230, 700) * FRAME_SECONDS * steps
+            return _turning(leans, rng), _flight(length, rng), sign * rng.uniform(-0.5, 2.5)
+        case "fall_forward" | "fall_backward":
+            sign = 1 if behaviour == "fall_forward" else -1
+            begin, end = rng.uniform(-5, 40), rng.uniform(55, 95)
+            leans = sign * (begin + (end - begin) * np.linspace(0, 1, length) ** rng.uniform(1.0, 1.8))
+            return _turning(leans, rng, loose=0.35), 0.0, None
+        case "get_up":
+            low = POSES[rng.choice(["lie_back", "lie_front", "sit", "kneel", "squat"])](rng)
+            high = POSES[rng.choice(["stand", "stand", "squat", "lunge", "wide_stance"])](rng)
+            return _blend(low, high, length, rng), 0.0, 0.0
+        case "crawl":
+            cycle = phase + rng.uniform(0.25, 0.8) * steps
+            lean, swing, bend = rng.uniform(84, 104), rng.uniform(12, 35), rng.uniform(20, 80)
+            for i, angle in enumerate(cycle):
+                s, c = np.sin(angle), np.cos(angle)
+                legs = [_straight(-lean + 25 + swing * w, bend + 0.5 * bend * v, 110.0) for w, v in ((s, c), (-s, -c))]
+                poses[i] = _pose(lean, *legs)
+            return poses, 0.0, rng.uniform(0.3, 1.4)
+        case "squirm":
+            poses[:] = POSES[rng.choice(["lie_back", "lie_front"])](rng)
+            rates, phases = rng.uniform(0.5, 1.6, 7), rng.uniform(0, 2 * np.pi, 7)
+            size = np.array([6, 45, 60, 40, 45, 60, 40]) * rng.uniform(0.5, 1)
+            return _without_flat(poses) + size * np.sin(phases + rates * steps[:, None]), 0.0, 0.0
+        case "change":
+            first, last = (POSES[name](rng) for name in rng.choice(list(POSES), 2))
+            return _blend(first, last, length, rng), 0.0, rng.uniform(-0.3, 0.3)
+        case _:
+            raise ValueError(f"unknown behaviour {behaviour!r}")
+
+
+def _gait(cycle: np.ndarray, swing: float, lift: float, lean: float, rng: Rng) -> np.ndarray:
+    """Legs that swing against each other; the one that swings forward bends."""
+    middle, rest = rng.uniform(0, 12), rng.uniform(3, 20)
+    rows = []
+    for angle in cycle:
+        legs = []
+        for side in (0, np.pi):
+            bend = rest + lift * max(0.0, np.cos(angle + side)) ** 1.5
+            legs.append(_straight(middle + swing * np.sin(angle + side), bend))
+        rows.append(_pose(lean, *legs))
+    return np.array(rows)
+
+
+def _turning(lean: np.ndarray, rng: Rng, loose: float = 1.0) -> np.ndarray:
+    """A body that turns as a whole, its legs held somehow; `loose` from straight to tucked."""
+    hips, bends = rng.uniform(-15, 15 + 80 * loose, 2), rng.uniform(0, 10 + 110 * loose, 2)
+    if rng.random() < 0.5:
+        hips[1], bends[1] = hips[0], bends[0]
+    change = rng.uniform(-15, 15, 2) * loose
+    steps = np.linspace(-1, 1, len(lean))
+    rows = []
+    for angle, step in zip(lean, steps, strict=True):
+        legs = [_straight(hips[i] + change[i] * step - angle, bends[i], angle + 20.0) for i in range(2)]
+        rows.append(_pose(angle, *legs))
+    return np.array(rows)
+
+
+def _flight(length: int, rng: Rng) -> np.ndarray:
+    """Height of the lowest spot: on the floor, or thrown."""
+    if rng.random() < 0.35:
+        return np.zeros(length)
+    time = FRAME_SECONDS * np.arange(length) - rng.uniform(0, 0.35)
+    return np.clip(rng.uniform(0.1, 0.9) - GRAVITY / 2 * time**2, 0, None)
+
+
+def _blend(first: Pose, last: Pose, length: int, rng: Rng) -> np.ndarray:
+    """From one pose to another within the clip or in more time than it has."""
+    begin = rng.uniform(-0.3, 0.5)
+    progress = np.clip(begin + rng.uniform(0.08, 0.3) * np.arange(length), 0, 1)[:, None]
+    progress = progress * progress * (3 - 2 * progress)
+    return _without_flat(first) * (1 - progress) + _without_flat(last) * progress
+
+
+def _without_flat(poses: np.ndarray) -> np.ndarray:
+    return np.where(np.isnan(poses), 0.0, poses)
+
+
+def _joints(figure: Figure, poses: np.ndarray) -> np.ndarray:
+    """(L, nq) joint angles within their ranges for (L, 7) poses in world degrees."""
+    poses = np.deg2rad(_without_flat(poses))
+    joints = np.zeros((len(poses), figure.num_positions))
+    joints[:, 2] = lean = poses[:, 0]
+    for first, (thigh, shin, foot) in ((3, poses[:, 1:4].T), (6, poses[:, 4:7].T)):
+        hip = lean + thigh
+        joints[:, first] = hip
+        joints[:, first + 1] = -(thigh + shin)
+        joints[:, first + 2] = shin - foot
+    for joint, (low, high) in figure.joint_ranges.items():
+        joints[:, joint] = np.clip(joints[:, joint], low, high)
+    return joints
+
+
+def _planted(figure: Figure, joints: np.ndarray) -> np.ndarray:
+    """Forward positions at which the foot that stands does not slip."""
+    points = figure.points(joints)
+    feet = np.stack([(points[f"{s}_heel"] + points[f"{s}_toe"]) / 2 for s in ("right", "left")], 1)  # (L, 2, 2)
+    standing = feet[:-1, :, 1].argmin(1)
+    moved = np.diff(feet[..., 0], axis=0)[np.arange(len(standing)), standing]
+    return np.concatenate([[0.0], -np.cumsum(moved)])

@@ -1,0 +1,90 @@
+"""Text-to-video retrieval: does a wording find its behaviour among others?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from genrl.vlm.behaviours import CONCEPTS, RETRIEVAL_CLASSES
+from genrl.vlm.protocol import VideoLanguageModel
+
+CANDIDATES = 20
+TRIALS = 20
+"""Draws of candidates for each wording."""
+
+
+@dataclass(frozen=True)
+class RetrievalReport:
+    """How often a wording ranked its own clip first.
+
+    Attributes:
+        accuracy: Mean over wordings; chance is 1 / candidates.
+        by_concept: Mean over the wordings of each concept.
+        by_wording: Of each wording.
+        confused_with: For each concept, the classes that ranked first wrongly, and how often.
+        candidates: Clips ranked in a trial, each of another class.
+    """
+
+    accuracy: float
+    by_concept: dict[str, float]
+    by_wording: dict[str, float]
+    confused_with: dict[str, dict[str, float]]
+    candidates: int
+
+
+def measure_retrieval(
+    model: VideoLanguageModel,
+    video_embeddings: torch.Tensor,
+    labels: np.ndarray,
+    wordings: Mapping[str, list[str]],
+    seed: int = 0,
+) -> RetrievalReport:
+    """Rank clips of different classes by their cosine with a wording.
+
+    A trial takes one clip that shows the wording's concept and one of each of up to 19 other classes that certainly do
+    not show it.
+
+    Args:
+        model: Embeds the wordings.
+        video_embeddings: (N, E) unit embeddings of the clips.
+        labels: (N, len(CONCEPTS)) as `label_clips` gives them.
+        wordings: By concept; concepts without a clip are left out.
+        seed: Of the draws.
+    """
+    rng = np.random.default_rng(seed)
+    by_wording: dict[str, float] = {}
+    by_concept: dict[str, float] = {}
+    confused: dict[str, dict[str, float]] = {}
+    fewest = CANDIDATES
+    for concept, texts in wordings.items():
+        column = CONCEPTS.index(concept)
+        right = np.flatnonzero(labels[:, column] == 1)
+        others = {}
+        for other in RETRIEVAL_CLASSES:
+            rows = np.flatnonzero((labels[:, CONCEPTS.index(other)] == 1) & (labels[:, column] == 0))
+            if other != concept and len(rows):
+                others[other] = rows
+        if not len(right) or not others or not texts:
+            continue
+        text_embeddings = model.embed_text(texts)
+        misses: dict[str, float] = {}
+        for text, embedding in zip(texts, text_embeddings, strict=True):
+            cosines = (video_embeddings @ embedding).cpu().numpy()
+            hits = 0
+            for _ in range(TRIALS):
+                names = rng.permutation(list(others))[: CANDIDATES - 1]
+                fewest = min(fewest, len(names) + 1)
+                rivals = np.array([cosines[rng.choice(others[name])] for name in names])
+                if cosines[rng.choice(right)] > rivals.max():
+                    hits += 1
+                else:
+                    rival = str(names[rivals.argmax()])
+                    misses[rival] = misses.get(rival, 0.0) + 1 / (TRIALS * len(texts))
+            by_wording[text] = hits / TRIALS
+        by_concept[concept] = float(np.mean([by_wording[text] for text in texts]))
+        confused[concept] = dict(sorted(misses.items(), key=lambda item: -item[1])[:3])
+    accuracy = float(np.mean(list(by_wording.values()))) if by_wording else float("nan")
+    return RetrievalReport(accuracy, by_concept, by_wording, confused, fewest)
