@@ -142,7 +142,7 @@ def test_what_cannot_be_read_gets_one_line(complaint: Complaint, words: list[str
 
 
 def test_the_message_is_found_in_either_frame() -> None:
-    drawn = "╭─ Value error ─╮\n│ noise is bad, │\n│ got 3         │\n│ ───────────── │\n│ see --help    │\n╰───────────────╯\n"
+    drawn = "╭─ Value error ─╮\n│ noise is bad, │\n│ got 3         │\n│ ───────────── │\n│ see --help    │\n╰───╯\n"
     plain = " Value error \n -------------\n  noise is bad,\n  got 3\n  ------------\n  see --help\n"
     assert cli._first_paragraph(drawn) == cli._first_paragraph(plain) == "noise is bad, got 3"
 

@@ -97,6 +97,18 @@ def test_a_truncated_file_is_refused(tmp_path: Path, suffix: str, share: float) 
         read_video(tmp_path / f"torn.{suffix}")
 
 
+@pytest.mark.parametrize("suffix", ["mp4", "gif"])
+def test_frames_can_be_resized_as_they_are_read(tmp_path: Path, suffix: str) -> None:
+    if suffix == "mp4":
+        write_video(tmp_path / "clip.mp4", ramp(9), fps=15)
+    else:
+        pictures = [Image.fromarray(frame) for frame in ramp(9)]
+        pictures[0].save(tmp_path / "clip.gif", save_all=True, append_images=pictures[1:])
+    small = read_video(tmp_path / f"clip.{suffix}", size=16)
+    assert np.array_equal(small, resize_frames(read_video(tmp_path / f"clip.{suffix}"), 16))
+    assert small.shape == (9, 16, 16, 3)
+
+
 def test_resizing_averages_what_it_shrinks() -> None:
     stripes = np.zeros((2, 64, 64, 3), np.uint8)
     stripes[:, :, ::2] = 200

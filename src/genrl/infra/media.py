@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import av
@@ -47,8 +48,13 @@ def write_video(path: str | Path, frames: Frames, fps: float) -> Path:
     return path
 
 
-def read_video(path: str | Path) -> Frames:
+def read_video(path: str | Path, size: int | tuple[int, int] | None = None) -> Frames:
     """All frames of a video, animation or picture.
+
+    Args:
+        path: The file.
+        size: Height and width that frames are resized to as they are read, so that a long video of a large format need
+            not fit into memory; None keeps theirs.
 
     Returns:
         (T, h, w, 3) uint8; a picture has one frame.
@@ -61,7 +67,8 @@ def read_video(path: str | Path) -> Frames:
         raise UserError(f"{path}: no such video or image file")
     if path.stat().st_size == 0:
         raise UserError(f"{path}: the file is empty; give a video or an image")
-    frames = _read_pictures(path) if path.suffix.lower() in PICTURE_SUFFIXES else _read_stream(path)
+    read = _read_pictures if path.suffix.lower() in PICTURE_SUFFIXES else _read_stream
+    frames = [frame if size is None else resize_frames(frame, size) for frame in read(path)]
     if not frames:
         raise UserError(f"{path}: the file holds no frames; give a video or an image")
     if any(frame.shape != frames[0].shape for frame in frames):
@@ -130,28 +137,30 @@ def _write_webp(path: Path, frames: Frames, fps: float) -> Path:
     return path
 
 
-def _read_pictures(path: Path) -> list[Frames]:
+def _read_pictures(path: Path) -> Iterator[Frames]:
     try:
         with Image.open(path) as image:
-            return [np.asarray(frame.convert("RGB")) for frame in ImageSequence.Iterator(image)]
+            for frame in ImageSequence.Iterator(image):
+                yield np.asarray(frame.convert("RGB"))
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise UserError(f"{path}: cannot be read as an image, it may be truncated ({error})") from error
 
 
-def _read_stream(path: Path) -> list[Frames]:
+def _read_stream(path: Path) -> Iterator[Frames]:
+    count = announced = 0
     try:
         with av.open(str(path)) as container:
             if not container.streams.video:
                 raise UserError(f"{path}: holds no video stream; give a video or an image")
-            frames = [np.asarray(frame.to_ndarray(format="rgb24"), np.uint8) for frame in container.decode(video=0)]
             announced = container.streams.video[0].frames
+            for count, frame in enumerate(container.decode(video=0), start=1):  # noqa: B007, read after the loop
+                yield np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
     except (FFmpegError, OSError) as error:
         raise UserError(
             f"{path}: cannot be read as a video, it may be truncated ({error.strerror or error})"
         ) from error
-    if len(frames) < announced:
-        raise UserError(f"{path}: the video is truncated, {len(frames)} of {announced} frames can be read")
-    return frames
+    if count < announced:
+        raise UserError(f"{path}: the video is truncated, {count} of {announced} frames can be read")
 
 
 def _hold_last(clip: Frames, length: int) -> Frames:
