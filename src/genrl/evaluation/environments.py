@@ -1,0 +1,193 @@
+"""Several environments of one task stepped together, in this process or in workers of their own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+import genrl.envs  # noqa: F401 - chooses the OpenGL system before a simulator is loaded
+from genrl.envs.environment import make_env
+from genrl.envs.rendering import Look
+
+
+@dataclass(frozen=True)
+class EnvironmentConfig:
+    """Which environment, with what its frames and steps depend on."""
+
+    task: str
+    look: Look = "fast"
+    action_repeat: int = 2
+
+
+@dataclass(frozen=True)
+class Steps:
+    """What N environments answered.
+
+    Attributes:
+        frames: (N, h, w, 3) uint8; the last one stays after an episode's end.
+        rewards: (N,) float64 of this env step, zero after an episode's end.
+        states: (N, nq + nv) float64 of the simulator.
+        over: (N,) bool, whether the episode has ended.
+    """
+
+    frames: NDArray[np.uint8]
+    rewards: NDArray[np.float64]
+    states: NDArray[np.float64]
+    over: NDArray[np.bool_]
+
+    @classmethod
+    def join(cls, parts: Sequence[Steps]) -> Steps:
+        """The answers of groups of environments as those of one."""
+        names = ("frames", "rewards", "states", "over")
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+
+class Environments(Protocol):
+    """A group of environments."""
+
+    def reset(self) -> Steps:
+        """Starts an episode in each."""
+
+    def step(self, actions: NDArray[np.float32]) -> Steps:
+        """Applies (N, A) actions in -1 ... 1."""
+
+
+class LocalEnvironments:
+    """Environments in this process; the i-th starts from seed `seeds[i]`."""
+
+    def __init__(self, config: EnvironmentConfig, seeds: Sequence[int]) -> None:
+        self._envs = [make_env(config.task, config.look, config.action_repeat) for _ in seeds]
+        self._seeds = seeds
+
+    def reset(self) -> Steps:
+        """Starts the same episodes every time."""
+        answers = [env.reset(seed=seed) for env, seed in zip(self._envs, self._seeds, strict=True)]
+        self._rows: list[tuple[Any, ...]] = [(frame, 0.0, info["state"], False) for frame, info in answers]
+        return self._steps()
+
+    def step(self, actions: NDArray[np.float32]) -> Steps:
+        """Steps the episodes that are not over."""
+        for i, env in enumerate(self._envs):
+            frame, _, state, over = self._rows[i]
+            if over:
+                self._rows[i] = (frame, 0.0, state, True)
+                continue
+            frame, reward, terminated, truncated, info = env.step(actions[i])
+            self._rows[i] = (frame, reward, info["state"], terminated or truncated)
+        return self._steps()
+
+    def _steps(self) -> Steps:
+        return Steps(*(np.stack(column) for column in zip(*self._rows, strict=True)))
+
+
+class WorkerEnvironments:
+    """Environments spread evenly over worker processes, which end with this one. Use it as a context manager.
+
+    The workers are started as commands of their own, not by `multiprocessing`: its spawned processes run the main
+    script once more, and a script that learns and evaluates would learn again in every worker.
+    """
+
+    def __init__(self, config: EnvironmentConfig, seeds: Sequence[int], workers: int) -> None:
+        self._stack = ExitStack()
+        self._workers = []
+        for part in np.array_split(np.asarray(seeds), workers):
+            worker = self._stack.enter_context(_Worker())
+            worker.send((config, part.tolist()))
+            self._workers.append((worker, len(part)))
+
+    def reset(self) -> Steps:
+        """Starts the same episodes every time."""
+        for worker, _ in self._workers:
+            worker.send(None)
+        return self._receive()
+
+    def step(self, actions: NDArray[np.float32]) -> Steps:
+        """Steps all at once."""
+        first = 0
+        for worker, count in self._workers:
+            worker.send(actions[first : first + count])
+            first += count
+        return self._receive()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._stack.close()
+
+    def _receive(self) -> Steps:
+        return Steps.join([worker.receive() for worker, _ in self._workers])
+
+
+class _Worker:
+    """One worker process and the pipe to it."""
+
+    def __init__(self) -> None:
+        self._pipe, far_end = Pipe()
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", f"from {__name__} import serve; serve({far_end.fileno()})"],
+            pass_fds=[far_end.fileno()],
+            env=environment,
+        )
+        far_end.close()
+
+    def send(self, message: Any) -> None:
+        try:
+            self._pipe.send(message)
+        except OSError as error:
+            raise self._died() from error
+
+    def receive(self) -> Steps:
+        """The next answer; raises what the worker raised."""
+        try:
+            answer = self._pipe.recv()
+        except (EOFError, OSError) as error:
+            raise self._died() from error
+        if isinstance(answer, Exception):
+            raise answer
+        assert isinstance(answer, Steps)
+        return answer
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._pipe.close()
+        self._process.wait()
+
+    def _died(self) -> RuntimeError:
+        return RuntimeError(f"an environment process ended unexpectedly with exit code {self._process.wait()}")
+
+
+def serve(pipe: int) -> None:
+    """Main function of a worker: answers on an inherited pipe until the other end is closed.
+
+    Args:
+        pipe: Its file descriptor. The first message is (config, seeds), every other one None for a reset or actions.
+    """
+    # An interrupt from the terminal reaches every process; the parent handles it and closes the pipe.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with Connection(pipe) as connection:
+        try:
+            config, seeds = connection.recv()
+            environments = LocalEnvironments(config, seeds)
+            while True:
+                actions = connection.recv()
+                connection.send(environments.reset() if actions is None else environments.step(actions))
+        except (EOFError, BrokenPipeError, ConnectionResetError):
+            return
+        except Exception as error:
+            connection.send(error)

@@ -1,0 +1,179 @@
+"""Episodes of a policy in the simulator."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Protocol, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genrl.behavior.policy import Policy
+from genrl.envs.environment import make_env
+from genrl.envs.gl import require_gl
+from genrl.envs.rendering import Look, check_look
+from genrl.envs.tasks import get_task
+from genrl.evaluation.environments import EnvironmentConfig, Environments, LocalEnvironments, WorkerEnvironments
+from genrl.infra.errors import UserError
+from genrl.models.foundation import ModelSpec
+
+
+class FramePolicy(Protocol):
+    """Anything that acts on frames, for N episodes at once."""
+
+    def reset(self, seed: int = 0, num_episodes: int | None = None) -> None:
+        """Forgets the past."""
+
+    def act(self, frame: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(N, h, w, 3) frames -> (N, A) actions."""
+
+
+@dataclass(frozen=True)
+class Rollouts:
+    """N episodes, whose frames and states are kept for the first one.
+
+    Attributes:
+        rewards: (N, T) float64 reward of every env step, zero after an episode's end.
+        lengths: (N,) env steps of each episode.
+        frames: (T_0 + 1, h, w, 3) uint8 as the policy saw them in the first episode.
+        states: (T_0 + 1, nq + nv) float64 of the simulator in the first episode; they can be drawn at any size.
+    """
+
+    rewards: NDArray[np.float64]
+    lengths: NDArray[np.int64]
+    frames: NDArray[np.uint8]
+    states: NDArray[np.float64]
+
+    @property
+    def returns(self) -> NDArray[np.float64]:
+        """(N,) sum of each episode's rewards."""
+        return self.rewards.sum(1)
+
+
+def rollout(
+    policy: FramePolicy,
+    task: str,
+    episodes: int = 10,
+    seed: int = 0,
+    *,
+    look: str = "fast",
+    action_repeat: int = 2,
+    workers: int | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Rollouts:
+    """Runs a policy for some episodes of a task.
+
+    The environments are stepped together: one call of the policy for all of them, while worker processes simulate
+    and draw. The same seed gives the same episodes whatever the number of workers.
+
+    Args:
+        policy: A learnt one is refused where it was made for another body, look or action repeat.
+        task: Name of the task.
+        episodes: N; environment i starts from seed + i.
+        seed: Of the environments and of the policy's draws.
+        look: Of the frames, `fast` or `paper`.
+        action_repeat: Control steps per env step.
+        workers: Processes; by default one a core and at most one an episode. With 1 all happens in this process.
+        progress: Called with the number of env steps done.
+
+    Raises:
+        UserError: For an unknown task, a policy that does not fit, fewer than one episode, or no GL.
+    """
+    if episodes < 1:
+        raise UserError(f"--episodes must be at least 1, got {episodes}")
+    if workers is not None and workers < 1:
+        raise UserError(f"--workers must be at least 1, got {workers}")
+    if isinstance(policy, Policy):
+        check_spec(policy.spec, task, look, action_repeat)
+    check_look(look)
+    config = EnvironmentConfig(get_task(task).name, cast(Look, look), action_repeat)
+    require_gl()
+    seeds = [seed + index for index in range(episodes)]
+    policy.reset(seed, num_episodes=episodes)
+    with _environments(config, seeds, min(workers or _num_cores(), episodes)) as environments:
+        steps = environments.reset()
+        frames, states, rewards, running = [steps.frames[0]], [steps.states[0]], [], []
+        while not steps.over.all():
+            running.append(~steps.over)
+            first_runs = not steps.over[0]
+            steps = environments.step(policy.act(steps.frames))
+            rewards.append(steps.rewards)
+            if first_runs:
+                frames.append(steps.frames[0])
+                states.append(steps.states[0])
+            if progress is not None:
+                progress(len(rewards))
+    return Rollouts(np.stack(rewards, axis=1), np.sum(running, axis=0), np.stack(frames), np.stack(states))
+
+
+def check_spec(spec: ModelSpec, task: str, look: str, action_repeat: int) -> None:
+    """Refuses a task, look or action repeat that a model, and a policy learnt in it, was not made for.
+
+    Raises:
+        UserError: Naming what differs.
+    """
+    entry = get_task(task)
+    if entry.domain != spec.domain:
+        raise UserError(
+            f"--task {task} is a task of {entry.domain}, but the policy was made for {spec.domain}; "
+            f"`genrl tasks --domain {spec.domain}` lists the tasks that fit"
+        )
+    if look != spec.look:
+        raise UserError(f"frames of look {look!r} asked for, but the policy was made for {spec.look!r}")
+    env = make_env(task, action_repeat=action_repeat, frames=False)
+    low, high = env.action_space.low, env.action_space.high  # type: ignore[attr-defined]
+    own = {
+        "action_repeat": action_repeat,
+        "control_timestep": env.domain.control_timestep,
+        "camera": str(env.physics.model.id2name(env.domain.camera, "camera")),
+        "action_dim": len(low),
+        "action_low": tuple(low.tolist()),
+        "action_high": tuple(high.tolist()),
+    }
+    for name, value in own.items():
+        if value != getattr(spec, name):
+            label = name.replace("_", " ")
+            raise UserError(f"task {task} has {label} {value}, but the policy was made for {getattr(spec, name)}")
+
+
+class ConstantPolicy:
+    """Always the same action: (A,) in -1 ... 1. Zeros do nothing."""
+
+    def __init__(self, action: NDArray[np.float32]) -> None:
+        self._action = np.asarray(action, np.float32)
+
+    def reset(self, seed: int = 0, num_episodes: int | None = None) -> None:
+        """Nothing is remembered."""
+
+    def act(self, frame: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(N, h, w, 3) frames -> (N, A) actions, or one frame -> (A,)."""
+        return np.broadcast_to(self._action, (*frame.shape[:-3], len(self._action)))
+
+
+class RandomPolicy:
+    """Actions of A numbers drawn uniformly from -1 ... 1 at every step."""
+
+    def __init__(self, action_dim: int) -> None:
+        self._action_dim = action_dim
+        self._random = np.random.default_rng(0)
+
+    def reset(self, seed: int = 0, num_episodes: int | None = None) -> None:
+        """Starts the draws anew."""
+        self._random = np.random.default_rng(seed)
+
+    def act(self, frame: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(N, h, w, 3) frames -> (N, A) actions, or one frame -> (A,)."""
+        return self._random.uniform(-1, 1, (*frame.shape[:-3], self._action_dim)).astype(np.float32)
+
+
+def _environments(config: EnvironmentConfig, seeds: list[int], workers: int) -> AbstractContextManager[Environments]:
+    if workers == 1:
+        return nullcontext(LocalEnvironments(config, seeds))
+    return cast(AbstractContextManager[Environments], WorkerEnvironments(config, seeds, workers))
+
+
+def _num_cores() -> int:
+    return len(os.sched_getaffinity(0))
