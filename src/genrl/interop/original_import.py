@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -46,8 +45,8 @@ class ImportReport:
     frames: int = 0
     set_aside: dict[str, str] = field(default_factory=dict)
     without_embedding: int = 0
-    ignored_arrays: Counter[str] = field(default_factory=Counter)
-    resized: Counter[str] = field(default_factory=Counter)
+    ignored_arrays: dict[str, int] = field(default_factory=dict)
+    resized: dict[str, int] = field(default_factory=dict)
 
 
 def import_original(source: Path, out: Path, spec: StoreSpec) -> ImportReport:
@@ -169,11 +168,12 @@ def _count(report: ImportReport, found: OriginalEpisode, frame_size: int, progre
     report.imported += 1
     report.frames += len(found.episode)
     report.without_embedding += EMBEDDING not in found.episode.embeddings
-    for name in sorted(found.unknown - set(report.ignored_arrays)):
-        progress.say(f"array {name!r} is unknown and ignored")
-    report.ignored_arrays.update(found.unknown)
+    for name in sorted(found.unknown):
+        if name not in report.ignored_arrays:
+            progress.say(f"array {name!r} is unknown and ignored")
+        report.ignored_arrays[name] = report.ignored_arrays.get(name, 0) + 1
     if found.resized_from is not None:
         size = f"{found.resized_from[0]} x {found.resized_from[1]}"
         if size not in report.resized:
             progress.say(f"images of {size} are resized to {frame_size} x {frame_size}")
-        report.resized[size] += 1
+        report.resized[size] = report.resized.get(size, 0) + 1

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import tyro
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from genrl.data.inspection import Inspection, inspect_store
 from genrl.data.store import Store, find_stores
@@ -107,7 +107,10 @@ def _print_store(console: Console, store: Store, inspection: Inspection) -> None
         f"{len(store.episodes)} episodes, {store.num_frames} frames, {num_bytes / 1e6:.1f} MB",
         soft_wrap=True,
     )
-    table = Table("source", "episodes", "frames", "length", "return", "rewards", "reward range")
+    table = Table(Column("source", overflow="fold"), "episodes", "frames", "length", "return")
+    if inspection.sources:
+        edges = inspection.sources[0].edges
+        table.add_column(f"rewards {edges[0]:.2g} ... {edges[-1]:.2g}", no_wrap=True)
     for source in inspection.sources:
         lengths = source.lengths
         table.add_row(
@@ -117,7 +120,6 @@ def _print_store(console: Console, store: Store, inspection: Inspection) -> None
             f"{lengths.min()} ... {lengths.max()}" if lengths.min() < lengths.max() else str(lengths.min()),
             f"{source.returns.mean():.1f} ± {source.returns.std():.1f}",
             _bars(source.histogram),
-            f"{source.edges[0]:.2g} ... {source.edges[-1]:.2g}",
         )
     console.print(table)
     for name in store.embeddings:

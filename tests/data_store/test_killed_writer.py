@@ -1,0 +1,79 @@
+"""A writer that is killed (SIGKILL) at random moments never costs a committed row."""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from pathlib import Path
+
+import numpy as np
+
+from genrl.data.store import EmbeddingInfo, EmbeddingWriter, Store, StoreWriter
+from tests.data_store.counting import SPEC, assert_counts, counting_episode, write_counting
+
+INFO = EmbeddingInfo("mini", 4, 8, "weights-1")
+KILLS = 20
+
+
+def write_episodes(path: Path, committed) -> None:
+    """Add episodes of random length for ever; `committed` tells the frames that a flush has confirmed."""
+    rng = np.random.default_rng()
+    with StoreWriter.open(path, SPEC, shard_frames=64) as writer:
+        while True:
+            for _ in range(rng.integers(1, 4)):
+                writer.add(counting_episode(int(rng.integers(1, 40)), writer.num_frames), "counter")
+            writer.flush()
+            committed.value = writer.num_frames
+
+
+def write_embeddings(path: Path, committed) -> None:
+    """Embed one row after the other few; row r holds the number r."""
+    with EmbeddingWriter(path, INFO) as writer:
+        while writer.done_rows < writer.num_rows:
+            start = writer.done_rows
+            rows = np.arange(start, min(start + 10, writer.num_rows))
+            writer.write(start, np.repeat(rows[:, None], 4, axis=1))
+            committed.value = writer.done_rows
+
+
+def kill_after(target, path: Path, seconds: float) -> int:
+    """Run `target` in a process of its own, kill it that long after its first commit; what it had confirmed."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["genrl.data.store"])
+    committed = context.Value("q", -1)
+    process = context.Process(target=target, args=(path, committed), daemon=True)
+    process.start()
+    deadline = time.monotonic() + 30
+    while committed.value < 0 and process.is_alive() and time.monotonic() < deadline:
+        time.sleep(0.002)
+    time.sleep(seconds)
+    process.kill()
+    process.join()
+    return committed.value
+
+
+def test_a_killed_writer_loses_nothing_it_had_committed(tmp_path) -> None:
+    rng = np.random.default_rng(0)
+    path, before = tmp_path / "store", 0
+    for _ in range(KILLS):
+        confirmed = kill_after(write_episodes, path, rng.uniform(0, 0.06))
+        store = Store.open(path)
+        assert store.num_frames >= max(confirmed, before)
+        assert store.num_frames == store.episodes.length.sum()
+        assert_counts(store)
+        before = store.num_frames
+    assert before > 64 * 3
+    write_counting(path, [40])
+    assert_counts(Store.open(path))
+
+
+def test_a_killed_embedding_goes_on_from_rows_that_are_durable(tmp_path) -> None:
+    rng = np.random.default_rng(0)
+    path = write_counting(tmp_path / "store", [100] * 40)
+    for _ in range(KILLS):
+        confirmed = kill_after(write_embeddings, path, rng.uniform(0, 0.06))
+        store = Store.open(path)
+        done = store.embedded_rows("mini")
+        assert done >= confirmed
+        assert np.array_equal(store.read("embedding/mini", 0, done)[:, 2], np.arange(done).astype(np.float16))
+    assert 20 * KILLS / 2 < done < 4000
