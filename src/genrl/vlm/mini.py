@@ -113,9 +113,13 @@ class MiniVLM(nn.Module):
         return self._fit_size(clips)
 
     def _fit_size(self, clips: Tensor) -> Tensor:
-        """Clips on the model's device with frames of the model's size, (N, L, size, size, 3) uint8."""
+        """Clips on the model's device, cut to the square in their middle and resized, (N, L, size, size, 3) uint8."""
         clips = clips.to(self.device)
-        if clips.shape[2:4] == (self.image_size, self.image_size):
+        height, width = clips.shape[2:4]
+        side = min(height, width)
+        top, left = (height - side) // 2, (width - side) // 2
+        clips = clips[:, :, top : top + side, left : left + side]
+        if side == self.image_size:
             return clips
         images = clips.flatten(0, 1).permute(0, 3, 1, 2).float()
         size = (self.image_size, self.image_size)

@@ -36,7 +36,7 @@ class VideoLanguageModel(Protocol):
 
         Args:
             clips: (N, L, h, w, 3) uint8. Another number of frames is resampled in time to `frames_per_clip`
-                (nearest frame), another size is resized with antialiasing.
+                (nearest frame); a picture is cut to the square in its middle and resized with antialiasing.
 
         Returns:
             (N, E) float32, L2-normalised.

@@ -249,8 +249,9 @@ def _moving(behaviour: str, length: int, rng: Rng) -> tuple[np.ndarray, float | 
             return _turning(leans, rng), _flight(length, rng), sign * rng.uniform(-0.5, 2.5)
         case "fall_forward" | "fall_backward":
             sign = 1 if behaviour == "fall_forward" else -1
-            begin, end = rng.uniform(-5, 40), rng.uniform(55, 95)
-            leans = sign * (begin + (end - begin) * np.linspace(0, 1, length) ** rng.uniform(1.0, 1.8))
+            first_lean, last_lean = rng.uniform(-5, 40), rng.uniform(55, 95)
+            progress = np.linspace(0, 1, length) ** rng.uniform(1.0, 1.8)
+            leans = sign * (first_lean + (last_lean - first_lean) * progress)
             return _turning(leans, rng, loose=0.35), 0.0, None
         case "get_up":
             low = POSES[rng.choice(["lie_back", "lie_front", "sit", "kneel", "squat"])](rng)

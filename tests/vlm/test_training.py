@@ -1,0 +1,127 @@
+"""Contrastive training and its measure."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from genrl.vlm.behaviours import CONCEPTS, RETRIEVAL_CLASSES
+from genrl.vlm.captions import load_captions
+from genrl.vlm.contrastive import ContrastiveConfig, ContrastiveLearner, LabelledClips, contrastive_loss
+from genrl.vlm.mini import MiniVLM
+from genrl.vlm.retrieval import measure_retrieval
+from tests.vlm.tiny import noise, tiny_vlm
+
+SCALE = torch.tensor(1.0)
+
+
+def test_loss_of_two_pairs_at_right_angles() -> None:
+    unit = torch.eye(2)
+    expected = math.log(1 + math.exp(-1))
+    assert torch.allclose(contrastive_loss(unit, unit, torch.eye(2).char(), SCALE), torch.full((2,), expected))
+
+
+def test_two_captions_of_one_clip_share_its_weight() -> None:
+    video, text = torch.eye(2)[[0, 0]], torch.eye(2)[[0, 0]]
+    loss = contrastive_loss(video, text, torch.ones(2, 2, dtype=torch.int8), SCALE)
+    assert torch.allclose(loss, torch.full((2,), math.log(2)))
+
+
+def test_an_undecided_pair_neither_pulls_nor_pushes() -> None:
+    video = torch.nn.functional.normalize(torch.randn(2, 4), dim=-1).requires_grad_()
+    text = torch.nn.functional.normalize(torch.randn(2, 4), dim=-1)
+    loss = contrastive_loss(video, text, torch.tensor([[1, -1], [-1, 1]], dtype=torch.int8), SCALE)
+    loss.sum().backward()
+    assert torch.allclose(loss, torch.zeros(2), atol=1e-6)
+    assert torch.allclose(video.grad, torch.zeros_like(video), atol=1e-6)
+
+
+def two_classes(per_class: int = 8) -> LabelledClips:
+    """Dark clips stand, bright ones run."""
+    labels = np.zeros((2 * per_class, len(CONCEPTS)), np.int8)
+    labels[:per_class, CONCEPTS.index("stand")] = 1
+    labels[per_class:, CONCEPTS.index("run")] = 1
+    frames = noise(2 * per_class, 8, 64, 64) // 2
+    frames[per_class:] += 120
+    return LabelledClips(frames, labels, torch.from_numpy(labels[:, :5].astype(np.float32)))
+
+
+def learner(updates: int = 12) -> ContrastiveLearner:
+    config = ContrastiveConfig(batch_size=16, learning_rate=3e-3, warmup=2)
+    return ContrastiveLearner(tiny_vlm(), two_classes(), load_captions(), config, updates, seed=0)
+
+
+def run(trainer: ContrastiveLearner, updates: range) -> list[float]:
+    losses = []
+    for update in updates:
+        torch.manual_seed(update)
+        losses.append(float(trainer.update(update)["vlm/contrastive_loss"]))
+    return losses
+
+
+def test_a_short_training_tells_two_classes_apart() -> None:
+    trainer = learner(24)
+    # With 8 clips of each class the loss cannot fall below that of guessing among the positives.
+    floor = math.log(8)
+    losses = run(trainer, range(24))
+    assert losses[0] - floor > 0.4
+    assert np.mean(losses[-4:]) - floor < 0.25
+
+
+def test_a_resumed_training_repeats_an_uninterrupted_one() -> None:
+    whole = run(learner(), range(8))
+    first = learner()
+    run(first, range(4))
+    second = learner()
+    second.load_state({name: tensor.clone() for name, tensor in first.state_tensors().items()}, {})
+    assert run(second, range(4, 8)) == whole[4:]
+
+
+class Oracle:
+    """Embeds the wording of a concept as the concept's axis, plus noise of some size."""
+
+    def __init__(self, wordings: dict[str, list[str]]) -> None:
+        self.concept = {text: concept for concept, texts in wordings.items() for text in texts}
+
+    def embed_text(self, texts: list[str]) -> torch.Tensor:
+        return torch.eye(len(CONCEPTS))[[CONCEPTS.index(self.concept[text]) for text in texts]]
+
+
+def one_clip_of_each_class() -> np.ndarray:
+    labels = np.zeros((len(RETRIEVAL_CLASSES), len(CONCEPTS)), np.int8)
+    labels[np.arange(len(RETRIEVAL_CLASSES)), [CONCEPTS.index(name) for name in RETRIEVAL_CLASSES]] = 1
+    return labels
+
+
+def test_retrieval_of_an_oracle_is_perfect_and_of_noise_at_chance() -> None:
+    labels, wordings = one_clip_of_each_class(), {name: load_captions()[name] for name in RETRIEVAL_CLASSES}
+    perfect = measure_retrieval(Oracle(wordings), torch.from_numpy(labels).float(), labels, wordings)
+    assert perfect.accuracy == 1 and perfect.candidates == 20
+    generator = torch.Generator().manual_seed(0)
+    guesses = [
+        measure_retrieval(
+            Oracle(wordings), torch.randn(len(labels), len(CONCEPTS), generator=generator), labels, wordings
+        )
+        for _ in range(10)
+    ]
+    assert np.mean([report.accuracy for report in guesses]) == pytest.approx(1 / 20, abs=0.04)
+
+
+def test_a_wrong_clip_is_named_as_what_it_was_confused_with() -> None:
+    labels = one_clip_of_each_class()
+    embeddings = torch.from_numpy(labels).float()
+    run_row, walk_row = RETRIEVAL_CLASSES.index("run"), RETRIEVAL_CLASSES.index("walk_forward")
+    embeddings[walk_row] = 2 * embeddings[run_row]
+    report = measure_retrieval(Oracle({"run": ["running"]}), embeddings, labels, {"run": ["running"]})
+    assert list(report.confused_with["run"]) == ["walk_forward"]
+
+
+def test_dropped_words_never_leave_a_caption_empty() -> None:
+    torch.manual_seed(0)
+    model = MiniVLM(dataclasses.replace(tiny_vlm().config, text_dropout=0.99), tiny_vlm().text.tokens).train()
+    pooled = model.text.pool(["jump"] * 50)
+    assert torch.allclose(pooled.norm(dim=-1), torch.ones(50), atol=1e-5)
