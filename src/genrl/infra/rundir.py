@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import shutil
 import signal
 import sys
-import threading
 from collections.abc import Collection, Generator, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import IO, Any, Protocol
 
 import numpy as np
@@ -24,9 +20,10 @@ from genrl.infra.config import changed_options, to_dict
 from genrl.infra.errors import NonFiniteError, UserError
 from genrl.infra.finite import explain_non_finite
 from genrl.infra.logging import MetricsLogger
+from genrl.infra.process import LOCK_FILE, lock_directory, signals_call
 from genrl.infra.progress import ProgressReport
 
-CONFIG_FILE, SUMMARY_FILE, LOCK_FILE, CHECKPOINTS = "config.json", "summary.json", ".lock", "checkpoints"
+CONFIG_FILE, SUMMARY_FILE, CHECKPOINTS = "config.json", "summary.json", "checkpoints"
 
 ALWAYS_CHANGEABLE = ("out", "fresh", "device", "workers", "threads", "log_every", "save_every")
 """Options that say where, how fast or how talkatively, and leave the results alone."""
@@ -104,7 +101,7 @@ class Run:
             raise UserError(f"--out {path} is a file; name a directory")
         try:
             path.mkdir(parents=True, exist_ok=True)
-            lock = _lock(path)
+            lock = lock_directory(path)
         except PermissionError as error:
             raise UserError(f"--out {path}: no permission to write there; choose another directory") from error
         run = cls(path, verb, to_dict(config), lock, keep)
@@ -228,7 +225,7 @@ class Run:
         self.logger.truncate(after_step=start)
         self._total, self._headline = total, headline
         seed = int(self.options.get("seed") or 0)
-        with self._signals(), ProgressReport(total, start, description or self.verb) as self._progress:
+        with signals_call(self._stop), ProgressReport(total, start, description or self.verb) as self._progress:
             for update in range(start, total):
                 if self.stopped:
                     break
@@ -290,30 +287,10 @@ class Run:
         for old in self._checkpoints()[self.keep :]:
             shutil.rmtree(old, ignore_errors=True)
 
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        """While the loop runs, the first SIGTERM or SIGINT only sets `stopped`."""
-
-        owner = os.getpid()
-
-        def stop(number: int, frame: FrameType | None) -> None:
-            if os.getpid() != owner:
-                # A forked worker has inherited this handler and is to die of the signal as usual.
-                signal.signal(number, signal.SIG_DFL)
-                os.kill(os.getpid(), number)
-            if self.stopped and number == signal.SIGINT:
-                raise KeyboardInterrupt
-            self.stopped = True
-
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+    def _stop(self, number: int) -> None:
+        if self.stopped and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.stopped = True
 
     def _say(self, line: str) -> None:
         if self._progress is not None:
@@ -325,25 +302,6 @@ class Run:
 def seed_update(seed: int, update: int) -> None:
     """Seed torch from (seed, update), so that a resumed run draws what an uninterrupted one would."""
     torch.manual_seed(int(np.random.SeedSequence((seed, update)).generate_state(1, np.uint64)[0] >> 1))
-
-
-def _lock(path: Path) -> IO[str]:
-    """Lock the directory until the stream is closed or the process ends.
-
-    A POSIX record lock: unlike flock's, forked workers that outlive a killed run do not hold on to it.
-    """
-    stream = (path / LOCK_FILE).open("a+")
-    try:
-        fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        stream.seek(0)
-        owner = stream.read().strip() or "unknown"
-        stream.close()
-        raise UserError(f"--out {path} is in use by another genrl process ({owner}); wait or choose another") from error
-    stream.truncate(0)
-    stream.write(f"process {os.getpid()}")
-    stream.flush()
-    return stream
 
 
 def _read_config(file: Path) -> tuple[str, dict[str, Any]]:
