@@ -21,9 +21,7 @@ _CHUNK = 4096
 class ExplorationConfig:
     """How novelty is measured, and how often actions are random."""
 
-    expert: ExpertConfig = field(
-        default_factory=lambda: ExpertConfig(updates_per_step=0.5, prepare_updates=0, noise=(0.1, 0.3, 0.5))
-    )
+    expert: ExpertConfig = field(default_factory=lambda: ExpertConfig(updates_per_step=0.5, noise=(0.1, 0.3, 0.5)))
     neighbours: int = 12
     """A state's novelty is its mean distance to that many nearest ones of the sample."""
     sample_size: int = 1024
@@ -75,7 +73,10 @@ class Exploration:
         self._learner.remember(trajectory)
 
     def prepare(self) -> None:
-        """Nothing: novelty is relative to its own episodes."""
+        """Fits pooled episodes, once: from those of experts it learns to explore upright, not on the floor alone."""
+        if self._learner.replay.num_transitions:
+            self._measure()
+        self._learner.prepare()
 
     def begin_episode(self, index: int) -> None:
         """Decides between random actions and the policy."""
@@ -91,14 +92,7 @@ class Exploration:
 
     def learn(self, num_steps: int) -> dict[str, float]:
         """Measures the novelty of all states again, then updates the policy."""
-        replay = self._learner.replay
-        states = torch.from_numpy(replay.observations)
-        states = (states - states.mean(0)) / (states.std(0) + 1e-6)
-        states = states.clamp(-self.config.bound, self.config.bound)
-        random = np.random.default_rng((self._seed, len(states), 2))
-        sample = states[random.choice(len(states), min(self.config.sample_size, len(states)), replace=False)]
-        reward = novelty(states, sample, min(self.config.neighbours, len(sample) - 1))
-        replay.relabel(reward.numpy())
+        reward = self._measure()
         return {"novelty/mean": float(reward.mean()), **self._learner.learn(num_steps)}
 
     def state_tensors(self) -> dict[str, Tensor]:
@@ -112,3 +106,15 @@ class Exploration:
     def load_state(self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
         """Restores the learner."""
         self._learner.load_state(tensors, meta)
+
+    def _measure(self) -> Tensor:
+        """(N,) novelty of all states, which becomes their reward."""
+        replay = self._learner.replay
+        states = torch.from_numpy(replay.observations)
+        states = (states - states.mean(0)) / (states.std(0) + 1e-6)
+        states = states.clamp(-self.config.bound, self.config.bound)
+        random = np.random.default_rng((self._seed, len(states), 2))
+        sample = states[random.choice(len(states), min(self.config.sample_size, len(states)), replace=False)]
+        reward = novelty(states, sample, min(self.config.neighbours, len(sample) - 1))
+        replay.relabel(reward.numpy())
+        return reward

@@ -67,6 +67,7 @@ class Paint:
         ]
         self._body_materials = sorted({int(m) for m in model.geom_matid if m >= 0} - set(self._floor_materials))
         self._skies = [texture for texture in range(model.ntex) if int(model.tex_type[texture]) == _SKYBOX]
+        self._small_skies: dict[int, np.ndarray] = {}
         self._current: Appearance | None = None
 
     def apply(self, appearance: Appearance | None) -> None:
@@ -114,9 +115,13 @@ class Paint:
         """Sky of fewer pixels, so that a new one can be sent for every clip: the full one takes 200 ms."""
         model = self._model
         start, width, height = (int(self._own[name][sky]) for name in ("tex_adr", "tex_width", "tex_height"))
-        sides = self._own["tex_data"][start : start + height * width * 3].reshape(-1, width, width, 3)
-        stride = max(1, width // _SKY_SIZE)
-        small = np.clip(sides[:, ::stride, ::stride] * np.array(color), 0, 255).astype(np.uint8)
+        if sky not in self._small_skies:
+            sides = self._own["tex_data"][start : start + height * width * 3].reshape(-1, width, width, 3)
+            block = max(1, width // _SKY_SIZE)
+            side = width // block
+            blocks = sides[:, : side * block, : side * block].reshape(-1, side, block, side, block, 3)
+            self._small_skies[sky] = blocks.mean((2, 4))
+        small = np.clip(self._small_skies[sky] * np.array(color), 0, 255).round().astype(np.uint8)
         model.tex_width[sky], model.tex_height[sky] = small.shape[1], small.shape[0] * small.shape[1]
         model.tex_data[start : start + small.size] = small.ravel()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -26,7 +27,8 @@ def tasks(config: TasksConfig) -> list[Task]:
         table.add_row(
             task.name, task.domain, task.group, task.prompt or "-", _bound(task.score_min), _bound(task.score_max)
         )
-    Console().print(table)
+    # Where there is no terminal, rich would cut the table at 80 columns.
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
     return chosen
 
 

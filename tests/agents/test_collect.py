@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from genrl.agents.expert import ExpertConfig
+from genrl.agents.trajectory import TrajectoryLog
+from genrl.behavior.off_policy import TD3Config
+from genrl.data.store import Store
+from genrl.envs.rendering import render_states
+from genrl.infra.errors import UserError
+from genrl.run.collect import CollectConfig, collect
+
+pytestmark = pytest.mark.gl
+
+TINY = ExpertConfig(
+    td3=TD3Config(hidden_dim=16, batch_size=16), updates_per_step=0.02, prepare_updates=5, random_episodes=1
+)
+
+
+def stored(path: Path) -> list[np.ndarray]:
+    store = Store.open(path)
+    return [store.read(name, 0, store.num_frames) for name in ("state", "action", "reward", "frames")]
+
+
+def test_random_steps_become_whole_episodes_and_more_steps_add_to_them(tmp_path: Path) -> None:
+    def call(steps: int) -> None:
+        collect(CollectConfig(tmp_path / "store", task="walker_walk", steps=steps, workers=1))
+
+    call(520)
+    store = Store.open(tmp_path / "store")
+    assert store.episodes.length.tolist() == [501, 21] and store.sources == ["random_walker_walk"]
+    assert (store.spec.domain, store.spec.look, store.spec.camera) == ("walker", "fast", "side")
+    assert store.spec.action_low == (-1.0,) * 6 and store.spec.state_dim == 18
+    episode = store.episode(1)
+    assert (episode.action[0] == 0).all() and episode.reward[0] == 0 and not episode.is_terminal.any()
+    np.testing.assert_array_equal(render_states("walker", episode.state[5:7], "fast"), episode.frames[5:7])
+
+    before = stored(tmp_path / "store")
+    call(540)
+    assert Store.open(tmp_path / "store").episodes.length.tolist() == [501, 21, 21]
+    for old, new in zip(before, stored(tmp_path / "store"), strict=True):
+        np.testing.assert_array_equal(new[: len(old)], old)
+    call(540)  # finished: nothing happens
+    assert Store.open(tmp_path / "store").num_frames == 543
+
+
+def test_an_expert_and_an_explorer_learn_from_each_other_in_one_store(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = tmp_path / "store"
+    collect(CollectConfig(store, agent="exploration", steps=40, workers=1))
+    expert = CollectConfig(store, agent="expert", task="walker_stand", steps=40, workers=1, pool=(store,), expert=TINY)
+    with pytest.raises(UserError, match="holds exploration; pass --append to add expert_walker_stand"):
+        collect(expert)
+    result = collect(CollectConfig(**{**expert.__dict__, "append": True}))
+    assert result is not None and result.episodes == 1 and 0 < result.mean_return < 80
+    opened = Store.open(store)
+    assert opened.sources == ["exploration", "expert_walker_stand"] and opened.num_frames == 82
+    assert opened.read("reward", 0, 41).sum() == 0, "exploration has no task"
+    assert opened.read("reward", 41, 82).sum() == pytest.approx(result.mean_return, rel=1e-5)
+
+
+def test_changed_options_and_missing_pools_are_refused(tmp_path: Path) -> None:
+    collect(CollectConfig(tmp_path / "store", steps=5, workers=1))
+    with pytest.raises(UserError, match="--seed was 0, now 1"):
+        collect(CollectConfig(tmp_path / "store", steps=5, workers=1, seed=1))
+    with pytest.raises(UserError, match="--pool .*nowhere"):
+        collect(CollectConfig(tmp_path / "b", agent="expert", task="walker_run", pool=(tmp_path / "nowhere",)))
+    for options, message in (
+        ({"agent": "expert"}, "needs a --task"),
+        ({"steps": 0}, "--steps"),
+        ({"workers": 0}, "--workers"),
+    ):
+        with pytest.raises(UserError, match=message):
+            CollectConfig(tmp_path / "c", **options)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="unknown task"):
+        collect(CollectConfig(tmp_path / "c", task="walker_fly"))
+
+
+def test_a_kill_at_any_moment_loses_nothing_that_was_saved(tmp_path: Path) -> None:
+    """The killed and resumed collection of random episodes holds exactly what an uninterrupted one holds."""
+    arguments = ["collect", "--agent", "random", "--workers", "1", "--steps", "1030"]
+
+    def start(out: Path) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "genrl", *arguments, "--out", str(out)],
+            start_new_session=True,
+            stderr=subprocess.PIPE,
+        )
+
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    trajectories = tmp_path / "killed.run" / "random" / "trajectories"
+    for waits_for in (trajectories / "trajectory_000001.npz", killed / "store.json"):
+        process = start(killed)
+        while not waits_for.exists() and process.poll() is None:
+            time.sleep(0.01)
+        time.sleep(0.3)
+        os.killpg(process.pid, signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL, "killed before it was done"
+    saved = len(TrajectoryLog(trajectories, ("walker_run", "walker_walk", "walker_stand")))
+    assert saved >= 2
+    for out in (killed, whole):
+        assert start(out).wait() == 0
+    for one, other in zip(stored(killed), stored(whole), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert len(stored(whole)[0]) == 2600 + 6
