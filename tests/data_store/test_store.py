@@ -64,6 +64,14 @@ def test_rows_beyond_the_commit_are_overwritten(tmp_path, monkeypatch) -> None:
     assert_counts(store)
 
 
+def test_a_half_written_file_of_a_killed_writer_does_no_harm(tmp_path) -> None:
+    path = write_counting(tmp_path / "store", [20])
+    # TensorStore writes here before it renames, and does not cut what it finds.
+    (path / "reward" / "c" / "0.__lock").write_bytes(b"x" * 5000)
+    write_counting(path, [20])
+    assert_counts(Store.open(path))
+
+
 def test_an_open_reader_keeps_its_rows_while_the_store_grows(tmp_path) -> None:
     store = Store.open(write_counting(tmp_path / "store", [20, 20]))
     store.read("frames", 0, 1)  # the shard's index is now in the reader's cache

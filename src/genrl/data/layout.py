@@ -24,6 +24,7 @@ import numpy as np
 import tensorstore as ts
 
 from genrl.data.episode import EmbeddingInfo, StoreSpec
+from genrl.infra import checkpoint
 from genrl.infra.checkpoint import atomic_write, disk_errors
 from genrl.infra.errors import UserError
 
@@ -217,6 +218,17 @@ def write_rows(array: ts.TensorStore, start: int, rows: np.ndarray[Any, Any], to
     """
     array = array.resize(exclusive_max=[total, *array.shape[1:]], resize_metadata_only=True).result()
     array[start : start + len(rows)].write(rows).result()
+
+
+def remove_leftovers(path: Path) -> None:
+    """Delete what killed writers left half-written; only the holder of the store's lock may call this.
+
+    Not tidiness: TensorStore writes a shard to `<file>.__lock` and renames it, and where an older, longer file of that
+    name lies it keeps the old end, in which the index of the shard stands. The shard would be lost.
+    """
+    for leftover in path.rglob("*.__lock"):
+        leftover.unlink()
+    checkpoint.remove_leftovers(path)
 
 
 @contextlib.contextmanager

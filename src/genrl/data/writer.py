@@ -13,7 +13,6 @@ import tensorstore as ts
 from genrl.data import layout
 from genrl.data.episode import Array, EmbeddingInfo, Episode, StoreSpec, check_episode
 from genrl.data.layout import EmbeddingColumn, StoreLock, StoreTable
-from genrl.infra.checkpoint import remove_leftovers
 from genrl.infra.errors import UserError
 
 
@@ -54,7 +53,7 @@ class StoreWriter:
                 layout.create_group(path)
             lock = StoreLock(path)
             try:
-                remove_leftovers(path)
+                layout.remove_leftovers(path)
                 if not (path / layout.TABLE_FILE).exists():
                     for name, (dtype, row) in layout.field_shapes(spec).items():
                         layout.create_array(path, name, dtype, row, shard_frames)
@@ -225,7 +224,7 @@ class EmbeddingWriter:
         layout.read_table(self.path)
         self._lock = StoreLock(self.path)
         try:
-            remove_leftovers(self.path)
+            layout.remove_leftovers(self.path)
             self._table = layout.read_table(self.path)
             column = self._table.embeddings.get(info.name)
             if column is not None and not fresh:
