@@ -50,13 +50,13 @@ def learn(model: PromptedModel | str | Path, prompt: str, preset: str = "mini", 
     for name in options:
         if name not in known:
             raise UserError(f"genrl.learn: unknown option {name!r}; {did_you_mean(name, known)}")
-    name = model if isinstance(model, str | Path) else model.name
+    model_name = str(model) if isinstance(model, str | Path) else model.name
     if "out" in options:
         options["out"] = Path(options["out"])
     presets = PRESETS["learn"]
     if preset not in presets:
         raise UserError(f"genrl.learn: unknown preset {preset!r}; {did_you_mean(preset, presets)}")
-    config = dataclasses.replace(presets[preset], model=str(name), prompt=(prompt,), **options)
+    config = dataclasses.replace(presets[preset], model=model_name, prompt=(prompt,), **options)
     return Policy.load(run_learn(config)[0].policy)
 
 

@@ -2,11 +2,11 @@
 
     python tests/parity/check_model.py FIXTURE.npz
 
-Loads the original's parameters into our modules (sizes from `meta/config_json`, lengths from array shapes) and compares
-every output, gradient and updated parameter: one line each (name, largest error, tolerance, ok), then a count. Exits with
-1 if one is off, or if an array of the file was neither used nor compared. The original's oddities that an array needs are
-switched on: modes for samples, eight unused connector inputs, the last alignment window dropped, and weight decay of the
-connector in the world model's step.
+Loads the original's parameters into our modules (sizes from `meta/config_json`, lengths from array shapes) and
+compares every output, gradient and updated parameter: one line each (name, largest error, tolerance, ok), then a count.
+Exits with 1 if one is off, or if an array of the file was neither used nor compared. The original's oddities that an
+array needs are switched on: modes for samples, eight unused connector inputs, the last alignment window dropped, and
+weight decay of the connector in the world model's step.
 """
 
 from __future__ import annotations

@@ -79,7 +79,7 @@ class Policy(nn.Module):
         frames = torch.as_tensor(np.ascontiguousarray(frame), device=self.action.device)
         frames = frames[None] if self.single else frames
         logits, stoch = self.rssm.posterior(self.encoder(normalise_frames(frames)), generator=self.generator)
-        # At the first frame of an episode sample, action and recurrent state are zero, and the step is taken all the same.
+        # At an episode's first frame sample, action and recurrent state are zero, and the step is taken all the same.
         deter = self.rssm.dynamics.step(self.state, self.action, mode=True).deter
         self.state = LatentState(deter, stoch, logits)
         self.action = self.actor.best(self.state.features)

@@ -74,8 +74,8 @@ class PromptedModel:
         vlm = load_vlm(spec.vlm, self.device)
         if vlm.checksum != spec.vlm_checksum:
             raise UserError(
-                f"model {self.name} was trained with VLM {spec.vlm!r} of checksum {spec.vlm_checksum}, but the one here "
-                f"has {vlm.checksum}; use the VLM it was made with, or embed the data again and pretrain"
+                f"model {self.name} was trained with VLM {spec.vlm!r} of checksum {spec.vlm_checksum}, "
+                f"but the one here has {vlm.checksum}; use the VLM it was made with, or embed the data again and pretrain"
             )
         return vlm
 
