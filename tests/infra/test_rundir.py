@@ -137,6 +137,8 @@ def test_a_damaged_newest_checkpoint_is_passed_over(tmp_path: Path, capsys: pyte
     (tmp_path / "checkpoints" / "step_00000006" / "tensors.safetensors").write_bytes(b"torn")
     assert Run.open(tmp_path, "toy", CONFIG).restore(ToyLearner()) == 3
     assert "passing over a checkpoint: " in capsys.readouterr().err
+    train(tmp_path, replace(CONFIG, updates=5))
+    assert steps(tmp_path) == ["step_00000003", "step_00000005"], "two good ones, and the damaged one gone"
 
 
 def test_the_newest_two_checkpoints_are_kept(tmp_path: Path) -> None:

@@ -284,8 +284,12 @@ class Run:
         meta = {**learner.state_meta(), "update": update + 1}
         save_checkpoint(self.path / CHECKPOINTS / f"step_{update + 1:08d}", learner.state_tensors(), meta)
         self._unsaved = None
-        for old in self._checkpoints()[self.keep :]:
-            shutil.rmtree(old, ignore_errors=True)
+        checkpoints = self._checkpoints()
+        # Later ones than this were passed over as damaged when the run was taken up.
+        damaged = [checkpoint for checkpoint in checkpoints if _step_of(checkpoint) > update + 1]
+        good = [checkpoint for checkpoint in checkpoints if checkpoint not in damaged]
+        for checkpoint in damaged + good[self.keep :]:
+            shutil.rmtree(checkpoint, ignore_errors=True)
 
     def _stop(self, number: int) -> None:
         if self.stopped and number == signal.SIGINT:
@@ -337,6 +341,10 @@ def _step_of(checkpoint: Path) -> int:
 
 def _fetch(metrics: Mapping[str, Tensor | float]) -> dict[str, float]:
     """Metrics as numbers, with one transfer for each device."""
-    tensors = {name: value.detach().float() for name, value in metrics.items() if isinstance(value, Tensor)}
-    fetched = dict(zip(tensors, torch.stack(list(tensors.values())).tolist(), strict=True)) if tensors else {}
-    return {name: fetched[name] if name in fetched else float(value) for name, value in metrics.items()}
+    values: dict[str, float] = {name: float(value) for name, value in metrics.items() if not isinstance(value, Tensor)}
+    tensors = {name: value.detach() for name, value in metrics.items() if isinstance(value, Tensor)}
+    for device in {tensor.device for tensor in tensors.values()}:
+        there = {name: tensor for name, tensor in tensors.items() if tensor.device == device}
+        stacked = torch.stack([tensor.float().reshape(()) for tensor in there.values()])
+        values.update(zip(there, stacked.tolist(), strict=True))
+    return {name: values[name] for name in metrics}
