@@ -96,7 +96,7 @@ def evaluate(config: EvaluateConfig) -> EvaluationResult:
     out = config.out or directory.parent / f"evaluation-{config.task}"
     facts = {
         "policy": str(config.policy),
-        "policy_checksum": _checksum(directory),
+        "policy_checksum": policy_checksum(directory),
         "prompt": policy.info.get("prompt"),
         "model": policy.info.get("model"),
         "task": config.task,
@@ -191,6 +191,11 @@ def policy_directory(path: Path) -> Path:
     raise UserError(f"--policy {path}: no policy there; give the directory that `genrl learn` wrote")
 
 
+def policy_checksum(directory: Path) -> str:
+    """First 12 hexadecimal digits of the sha256 of a policy's parameters."""
+    return hashlib.sha256((directory / TENSORS_FILE).read_bytes()).hexdigest()[:12]
+
+
 def print_table(summaries: dict[str, ReturnSummary]) -> None:
     """A table of return and score, each with its spread."""
     first = next(iter(summaries.values()))
@@ -224,8 +229,3 @@ def _earlier(out: Path, facts: dict[str, Any]) -> EvaluationResult | None:
         changes = ", ".join(f"{name} was {numbers['facts'].get(name)}, now {facts.get(name)}" for name in changed)
         raise UserError(f"--out {out} holds another evaluation: {changes}; use --fresh to replace it, or another --out")
     return EvaluationResult(summary.task, returns, summary, video) if video.exists() else None
-
-
-def _checksum(directory: Path) -> str:
-    """First 12 hexadecimal digits of the sha256 of a policy's parameters."""
-    return hashlib.sha256((directory / TENSORS_FILE).read_bytes()).hexdigest()[:12]
