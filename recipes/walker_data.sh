@@ -1,32 +1,40 @@
 #!/bin/sh
-# Data of the walker's mini model: run, walk, stand a fifth each, exploration two fifths, 120,000 frames in all.
+# Data of the walker's mini model: 24,000 frames each of run, walk and stand, 60,000 of exploration.
 # Two processes, one a core; about 20 minutes on two free cores. Run again after an interruption, it goes on.
 #
-#   recipes/walker_data.sh DIRECTORY [FRAMES]
+#   recipes/walker_data.sh DIRECTORY [STEPS]
 set -eu
 
-data=${1:?usage: recipes/walker_data.sh DIRECTORY [FRAMES]}
-frames=${2:-120000}
-fifth=$((frames / 5))
+data=${1:?usage: recipes/walker_data.sh DIRECTORY [STEPS]}
+steps=${2:-120000}
+fifth=$((steps / 5))
 export OMP_NUM_THREADS=1
 mkdir -p "$data"
 
 collect() { # STORE STEPS OPTIONS...
     store=$1
-    steps=$2
+    steps_of_store=$2
     shift 2
-    genrl collect --out "$data/$store" --domain walker --steps "$steps" --look fast --workers 1 "$@"
+    genrl collect --out "$data/$store" --domain walker --steps "$steps_of_store" --look fast --workers 1 "$@"
 }
 
-# Experts learn from everything that is there, relabelled with their own reward; walking first, it is the easiest start.
+# Experts learn from everything that is there, relabelled with their own reward. Walking begins from nothing; the others
+# begin from it and need fewer updates. Exploration ends with a part that starts from the experts' experience, and so
+# explores upright too.
+pooled="--expert.updates-per-step 1.5 --expert.td3.batch-size 128"
 (
     collect exploration $((2 * fifth)) --agent exploration --seed 1
-    collect stand "$fifth" --agent expert --task walker_stand --seed 4 --pool "$data/exploration" "$data/walk"
+    # shellcheck disable=SC2086
+    collect stand "$fifth" --agent expert --task walker_stand --seed 4 $pooled --pool "$data/exploration" "$data/walk"
+    collect exploration_pooled $((fifth / 2)) --agent exploration --seed 5 \
+        --exploration.expert.prepare-updates 4000 --exploration.expert.updates-per-step 1 \
+        --pool "$data/exploration" "$data/walk" "$data/stand"
 ) &
 other=$!
 trap 'kill "$other" 2>/dev/null || true' EXIT
 while [ ! -d "$data/exploration.run" ] && kill -0 "$other" 2>/dev/null; do sleep 1; done
 collect walk "$fifth" --agent expert --task walker_walk --seed 2 --pool "$data/exploration"
-collect run "$fifth" --agent expert --task walker_run --seed 3 --pool "$data/exploration" "$data/walk"
+# shellcheck disable=SC2086
+collect run "$fifth" --agent expert --task walker_run --seed 3 $pooled --pool "$data/exploration" "$data/walk"
 wait "$other"
 trap - EXIT

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -95,9 +96,11 @@ class Expert:
     def _fit(self, num_updates: int) -> dict[str, float]:
         td3 = self.config.td3
         random = np.random.default_rng((self._seed, self.td3.updates))
-        totals: dict[str, list[Tensor]] = {}
+        sums: dict[str, Tensor] = {}
+        counts: Counter[str] = Counter()
         for _ in range(num_updates):
             batch = self.replay.sample(random, td3.batch_size, td3.n_step, td3.discount)
-            for name, value in self.td3.update(batch).items():
-                totals.setdefault(name, []).append(value)
-        return {name: float(torch.stack(values).mean()) for name, values in totals.items()}
+            metrics = self.td3.update(batch)
+            counts.update(metrics.keys())
+            sums = {**sums, **{name: sums[name] + value if name in sums else value for name, value in metrics.items()}}
+        return {name: float(value) / counts[name] for name, value in sums.items()}

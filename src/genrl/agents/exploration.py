@@ -21,7 +21,9 @@ _CHUNK = 4096
 class ExplorationConfig:
     """How novelty is measured, and how often actions are random."""
 
-    expert: ExpertConfig = field(default_factory=lambda: ExpertConfig(updates_per_step=0.5, noise=(0.1, 0.3, 0.5)))
+    expert: ExpertConfig = field(
+        default_factory=lambda: ExpertConfig(updates_per_step=0.5, prepare_updates=0, noise=(0.1, 0.3, 0.5))
+    )
     neighbours: int = 12
     """A state's novelty is its mean distance to that many nearest ones of the sample."""
     sample_size: int = 1024

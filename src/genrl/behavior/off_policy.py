@@ -165,8 +165,8 @@ class TD3:
 
     @torch.no_grad()
     def _move_targets(self) -> None:
-        online = [*self.actor.parameters(), *self.critic.parameters()]
-        target = [*self.target_actor.parameters(), *self.target_critic.parameters()]
+        online: list[Tensor] = [*self.actor.parameters(), *self.critic.parameters()]
+        target: list[Tensor] = [*self.target_actor.parameters(), *self.target_critic.parameters()]
         torch._foreach_lerp_(target, online, self.config.target_rate)
 
     def _modules(self) -> dict[str, nn.Module]:
