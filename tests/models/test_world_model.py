@@ -1,0 +1,70 @@
+"""The world model against the step-by-step definition, and its gradients."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from genrl.models.decoder import reconstruction_loss
+from genrl.models.encoder import frames_from_images, normalise_frames
+from genrl.models.rssm import balanced_kl
+from genrl.models.state import LatentState
+from genrl.nn.distributions import kl_divergence
+from tests.models.tiny import tiny_batch, tiny_model
+
+
+def test_observing_in_parallel_equals_stepping_through_time() -> None:
+    world_model, batch = tiny_model().world_model, tiny_batch()
+    is_first = batch.is_first.clone()
+    is_first[0, 3] = is_first[1, 0] = True
+    logits, stoch = world_model.encode(batch.frames, mode=True)
+    states, prior = world_model.rssm.observe(logits, stoch, batch.action, is_first)
+    dynamics = world_model.rssm.dynamics
+    state = dynamics.zero_state(2, torch.device("cpu"))
+    for t in range(batch.action.shape[1]):
+        keep = 1.0 - is_first[:, t].float()
+        masked = LatentState(state.deter * keep[:, None], state.stoch * keep[:, None, None], state.logits)
+        step = dynamics.step(masked, batch.action[:, t] * keep[:, None], mode=True)
+        torch.testing.assert_close(states.deter[:, t], step.deter)
+        torch.testing.assert_close(prior[:, t], step.logits)
+        state = LatentState(step.deter, stoch[:, t], logits[:, t])
+
+
+def test_a_posterior_does_not_depend_on_the_past() -> None:
+    world_model, batch = tiny_model().world_model, tiny_batch()
+    whole, _ = world_model.encode(batch.frames)
+    alone, _ = world_model.encode(batch.frames[:, 5])
+    torch.testing.assert_close(whole[:, 5], alone, rtol=1e-4, atol=1e-5)
+
+
+def test_the_decoder_equals_its_layers_applied_one_after_the_other() -> None:
+    decoder = tiny_model().world_model.decoder
+    stoch = torch.randn(2, 3, 3, 4)
+    x = decoder.state_features(stoch).flatten(0, 1)[..., None, None]
+    torch.testing.assert_close(decoder(stoch).flatten(0, 1), decoder.layers(x), rtol=1e-4, atol=1e-5)
+
+
+def test_frames_survive_the_way_into_the_model_and_back() -> None:
+    frames = torch.arange(256, dtype=torch.uint8).reshape(16, 16, 1).expand(16, 16, 3)
+    assert frames_from_images(normalise_frames(frames)).equal(frames)
+
+
+def test_reconstruction_loss_sums_squares_without_a_half() -> None:
+    assert reconstruction_loss(torch.ones(2, 3, 4, 4), torch.zeros(2, 3, 4, 4)).tolist() == [48.0, 48.0]
+
+
+def test_free_nats_stop_the_gradient_of_a_small_kl() -> None:
+    posterior = torch.randn(5, 3, 4, requires_grad=True)
+    prior = posterior.detach() + 0.01
+    loss = balanced_kl(posterior, prior, balance=0.85, free_nats=1.0)
+    loss.sum().backward()
+    assert loss.tolist() == pytest.approx([1.0] * 5) and posterior.grad is not None and not posterior.grad.any()
+
+
+def test_kl_balance_divides_the_gradient_between_both_sides() -> None:
+    posterior, prior = (torch.randn(1, 3, 4, requires_grad=True) for _ in range(2))
+    balanced_kl(posterior, prior, balance=0.85, free_nats=0.0).sum().backward()
+    plain_posterior, plain_prior = (x.detach().requires_grad_() for x in (posterior, prior))
+    kl_divergence(plain_posterior, plain_prior).sum().backward()
+    torch.testing.assert_close(posterior.grad, 0.15 * plain_posterior.grad)
+    torch.testing.assert_close(prior.grad, 0.85 * plain_prior.grad)
