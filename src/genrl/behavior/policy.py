@@ -90,8 +90,8 @@ class Policy(nn.Module):
         """Actions in -1 ... 1, clipped, to the environment's own units; one-hot actions stay."""
         if self.spec.discrete:
             return action
-        low, high = np.float32(self.spec.action_low), np.float32(self.spec.action_high)
-        return low + (np.clip(action, -1, 1) + 1) / 2 * (high - low)
+        low, high = (np.asarray(bound, np.float32) for bound in (self.spec.action_low, self.spec.action_high))
+        return low + (action.clip(-1, 1) + 1) / 2 * (high - low)
 
     def save(self, directory: Path, **info: Any) -> None:
         """Writes a policy directory; `info` (prompt, model, training) is kept beside the sizes."""

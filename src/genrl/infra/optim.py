@@ -35,7 +35,7 @@ class Optimizer:
 
     def __init__(self, parameters: Iterable[nn.Parameter], config: OptimizerConfig) -> None:
         self.config = config
-        self.parameters = list(parameters)
+        self.parameters: list[Tensor] = list(parameters)
         self.adam = torch.optim.Adam(self.parameters, lr=config.learning_rate, eps=config.eps, fused=True)
 
     def step(self, learning_rate_scale: float = 1.0) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from genrl.nn.layers import ChannelNorm
+from genrl.nn.layers import ChannelNorm, channels_last
 
 KERNELS = (5, 5, 6, 6)
 
@@ -30,7 +30,7 @@ class Decoder(nn.Module):
             layers.append(nn.ConvTranspose2d(channels[index], channels[index + 1], kernel, stride=2))
             if index < len(KERNELS) - 1:
                 layers += [ChannelNorm(channels[index + 1]), nn.SiLU()]
-        self.layers = nn.Sequential(*layers).to(memory_format=torch.channels_last)
+        self.layers = channels_last(nn.Sequential(*layers))
 
     def state_features(self, stoch: Tensor) -> Tensor:
         """(..., S, K) samples -> (..., 32 depth) first linear layer, g(s) of the paper's reward."""
@@ -47,9 +47,7 @@ class Decoder(nn.Module):
         weight = first.weight.permute(2, 3, 1, 0).flatten(0, 2)
         x = F.linear(features, weight).view(-1, KERNELS[0], KERNELS[0], first.out_channels)
         x = (x + first.bias).permute(0, 3, 1, 2)
-        for layer in self.layers[1:]:
-            x = layer(x)
-        return x.unflatten(0, batch)
+        return self.layers[1:](x).unflatten(0, batch)
 
 
 def reconstruction_loss(mean: Tensor, images: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from genrl.nn.layers import ChannelNorm
+from genrl.nn.layers import ChannelNorm, channels_last
 
 NUM_LAYERS = 4
 FRAME_SIZE = 64
@@ -34,7 +34,7 @@ class Encoder(nn.Module):
         layers: list[nn.Module] = []
         for inputs, outputs in zip(channels, channels[1:], strict=False):
             layers += [nn.Conv2d(inputs, outputs, kernel_size=4, stride=2), ChannelNorm(outputs), nn.SiLU()]
-        self.layers = nn.Sequential(*layers).to(memory_format=torch.channels_last)
+        self.layers = channels_last(nn.Sequential(*layers))
         self.output_dim = channels[-1] * 2 * 2
 
     def forward(self, images: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from genrl.infra.errors import UserError, did_you_mean
-from genrl.infra.media import read_video, resize_frames
+from genrl.infra.media import read_video
 from genrl.models.foundation import FoundationModel
 from genrl.models.state import LatentState
 from genrl.vlm.protocol import VideoLanguageModel
@@ -87,8 +87,7 @@ class PromptedModel:
 
     def video_prompt(self, path: Path | str) -> Prompt:
         """A prompt by example: a video file, an animation, or an image (a pose to hold)."""
-        frames = read_video(path)
-        clip = torch.from_numpy(resize_frames(frames, self.vlm.image_size))
+        clip = torch.from_numpy(read_video(path, size=self.vlm.image_size))
         count = self.vlm.frames_per_clip
         if len(clip) == 1:
             clips = clip.expand(count, -1, -1, -1)[None]
