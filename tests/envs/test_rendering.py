@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -83,6 +85,31 @@ def test_bad_requests_are_named(states: np.ndarray) -> None:
         StateRenderer("walker", "pretty")  # type: ignore[arg-type]
     with pytest.raises(UserError, match="processes"):
         parallel_render("walker", states, "fast", 0)
+
+
+ORPHAN = """
+import os, signal
+from genrl.envs.rendering import RenderPool
+import numpy as np
+if __name__ == "__main__":
+    pool = RenderPool("walker", "fast", 1)
+    pool.render(np.zeros((1, 18)))
+    print(*pool._pool._processes, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
+    script = tmp_path / "orphan.py"
+    script.write_text(ORPHAN)
+    worker = int(subprocess.run([sys.executable, script], capture_output=True, text=True).stdout)
+    deadline = time.monotonic() + 10
+    while Path(f"/proc/{worker}/stat").exists() and time.monotonic() < deadline:
+        if Path(f"/proc/{worker}/stat").read_text().split()[2] == "Z":
+            break
+        time.sleep(0.05)
+    else:
+        assert time.monotonic() < deadline, "the worker still runs"
 
 
 REQUIRE = """

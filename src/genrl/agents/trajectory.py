@@ -45,7 +45,8 @@ class TrajectoryLog:
     def __init__(self, directory: Path, tasks: tuple[str, ...]) -> None:
         self.directory = directory
         self.tasks = tasks
-        self._lengths = [self.read(index).num_steps for index in range(self._count())]
+        self._lengths: list[int] = []
+        self.refresh()
 
     def __len__(self) -> int:
         return len(self._lengths)
@@ -86,7 +87,7 @@ class TrajectoryLog:
             raise UserError(f"{file} is damaged; remove it and the later ones, and collect again") from error
 
     def refresh(self) -> range:
-        """Looks for trajectories that another process has added; returns the indices of the new ones."""
+        """Looks for trajectories that another process has added; returns the indices of those new to this object."""
         known = len(self)
         for index in range(known, self._count()):
             self._lengths.append(self.read(index).num_steps)

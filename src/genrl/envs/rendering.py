@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import atexit
 import multiprocessing
+import os
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from types import TracebackType
@@ -134,7 +136,7 @@ class RenderPool:
         require_gl()
         self._domain, self._look, self._processes = domain, look, processes
         # Forked processes would share the parent's OpenGL and OpenMP state, which breaks both.
-        self._pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"))
+        self._pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _end_with_parent)
 
     def __enter__(self) -> Self:
         return self
@@ -160,3 +162,15 @@ def parallel_render(domain: str, states: np.ndarray, look: Look, processes: int,
     """As `render_states`, in several processes; worth it from some thousand states on."""
     with RenderPool(domain, look, processes) as pool:
         return pool.render(states, size)
+
+
+def _end_with_parent() -> None:
+    """Run in a worker: it would wait for work for ever if its parent were killed."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -15,6 +15,7 @@ from genrl.agents.agent import Agent
 from genrl.agents.expert import Expert, ExpertConfig
 from genrl.agents.exploration import Exploration, ExplorationConfig
 from genrl.agents.random import RandomAgent
+from genrl.agents.rollout import rollout
 from genrl.agents.trajectory import Trajectory, TrajectoryLog
 from genrl.data.store import Episode, StoreSpec, StoreWriter
 from genrl.envs.environment import FRAME_SIZE, BodyEnv, make_env
@@ -111,48 +112,33 @@ def collect(config: CollectConfig) -> CollectResult | None:
 
 
 def _simulate(config: CollectConfig, run: Run, log: TrajectoryLog) -> None:
+    """Acts and learns until there are enough steps. A killed process repeats at most one episode and its learning."""
     env = make_env(log.tasks[0], config.look, config.action_repeat, frames=False, report=log.tasks)
     agent = _agent(config, env, log)
-    run.restore(agent)
-    for index in range(len(log)):
-        agent.remember(log.read(index))
-    pools = [other for path in config.pool for other in _pooled_logs(path, config, log)]
-
-    def remember_new(pools: list[TrajectoryLog]) -> None:
-        for other in pools:
-            for index in other.refresh():
-                agent.remember(other.read(index))
-
-    for other in pools:
-        for index in range(len(other)):
-            agent.remember(other.read(index))
-    missing = config.steps - log.num_steps
-    episodes = len(log) + -(-missing // env.episode_steps)
-    if len(log) == 0:
+    pools = [pool for path in config.pool for pool in _pooled_logs(path, config, log)]
+    learnt = min(run.restore(agent), len(log))
+    _remember(agent, log, range(learnt))
+    for pool in pools:
+        _remember(agent, pool, range(len(pool)))
+    if learnt == 0:
         agent.prepare()
-    for index in run.updates(episodes, start=len(log), description=f"{config.source} episodes", headline="return"):
-        agent.begin_episode(index)
-        trajectory = _episode(env, agent, seed=_episode_seed(config.seed, index), steps=config.steps - log.num_steps)
-        log.append(trajectory)
-        agent.remember(trajectory)
-        remember_new(pools)
-        metrics = agent.learn(trajectory.num_steps)
-        returns = trajectory.rewards.sum(0)
-        column = log.tasks.index(config.task) if config.task else 0
+    total = len(log) + max(0, -(-(config.steps - log.num_steps) // env.episode_steps))
+    column = log.tasks.index(config.task) if config.task else 0
+    for index in run.updates(total, start=learnt, description=f"{config.source} episodes", headline="return"):
+        if index == len(log):
+            log.append(rollout(env, agent, index, (config.seed, index), config.steps - log.num_steps))
+        _remember(agent, log, range(index, index + 1))
+        for pool in pools:
+            _remember(agent, pool, pool.refresh())
+        metrics = agent.learn(log.length(index))
+        returns = log.read(index).rewards.sum(0)
         run.log(index, {"return": float(returns[column]), **_named(log.tasks, returns), **metrics})
         run.save(index, agent, every=1)
 
 
-def _episode(env: BodyEnv, agent: Agent, seed: int, steps: int) -> Trajectory:
-    """Acts until the episode ends, `steps` at most."""
-    observation, info = env.reset(seed=seed)
-    rows = [(observation, np.zeros(env.action_space.shape or (), np.float32), info["rewards"], info["state"])]
-    for _ in range(min(steps, env.episode_steps)):
-        action = agent.act(observation)
-        observation, _, _, _, info = env.step(action)
-        rows.append((observation, action, info["rewards"], info["state"]))
-    observations, actions, rewards, states = (np.stack(column) for column in zip(*rows, strict=True))
-    return Trajectory(observations, actions, rewards.astype(np.float32), states)
+def _remember(agent: Agent, log: TrajectoryLog, indices: range) -> None:
+    for index in indices:
+        agent.remember(log.read(index))
 
 
 def _draw(config: CollectConfig, env: BodyEnv, log: TrajectoryLog) -> None:
@@ -231,10 +217,6 @@ def _refuse_other_source(config: CollectConfig) -> None:
     others = [run.name for run in runs.iterdir() if run.is_dir() and run.name != config.source] if runs.is_dir() else []
     if others and not config.append:
         raise UserError(f"--out {config.out} holds {others[0]}; pass --append to add {config.source}, or another --out")
-
-
-def _episode_seed(seed: int, index: int) -> int:
-    return int(np.random.SeedSequence((seed, index)).generate_state(1)[0])
 
 
 def _named(tasks: tuple[str, ...], returns: np.ndarray) -> dict[str, float]:
