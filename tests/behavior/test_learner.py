@@ -1,0 +1,126 @@
+"""Actor, critic and behaviour updates."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from genrl.behavior.actor_critic import Actor, ActorCritic, ActorCriticConfig
+from genrl.behavior.learner import BehaviorConfig, BehaviorLearner
+from genrl.behavior.start_states import StartConfig, data_free_starts
+from genrl.infra.errors import NonFiniteError
+from genrl.infra.optim import OptimizerConfig
+from genrl.models.foundation import FoundationModel
+from tests.models.tiny import tiny_model
+
+SMALL = ActorCriticConfig(
+    num_layers=1, hidden_dim=16, horizon=6, actor=OptimizerConfig(3e-3, 1e-5), critic=OptimizerConfig(3e-3, 1e-5)
+)
+CONFIG = BehaviorConfig(SMALL, window=3)
+
+
+def make_learner(config: BehaviorConfig = CONFIG, discrete: bool = False) -> BehaviorLearner:
+    model = tiny_model(discrete=discrete)
+    target = model.target(F.normalize(torch.randn(1, 10), dim=-1), config.actor_critic.horizon + 1, align=True)
+    return BehaviorLearner(model, target, config)
+
+
+def some_starts(learner: BehaviorLearner, count: int = 16):
+    return data_free_starts(learner.model, learner.actor_critic.actor, StartConfig(num_starts=count))
+
+
+def test_a_normal_policy_has_the_density_and_entropy_of_a_normal() -> None:
+    actor = Actor(4, 2, False, 1, 8)
+    features, action = torch.randn(5, 4), torch.randn(5, 2)
+    normal = torch.distributions.Normal(*actor.normal(features))
+    torch.testing.assert_close(actor.log_prob(features, action), normal.log_prob(action).sum(-1))
+    torch.testing.assert_close(actor.entropy(features), normal.entropy().sum(-1))
+
+
+def test_a_fresh_policy_has_a_standard_deviation_between_its_bounds() -> None:
+    mean, std = Actor(4, 2, False, 1, 8).normal(torch.randn(100, 4) * 10)
+    assert mean.abs().max() <= 1 and std.min() >= 0.1 and std.max() <= 1.0
+
+
+def test_a_discrete_policy_draws_one_hot_actions_of_its_own_probabilities() -> None:
+    actor = Actor(4, 3, True, 1, 8)
+    features = torch.randn(1, 4).expand(20_000, -1)
+    share = actor.sample(features).detach().mean(0)
+    expected = actor.log_prob(features[:3], torch.eye(3)).exp()
+    torch.testing.assert_close(share, expected, atol=5 * 0.5 / math.sqrt(20_000), rtol=0)
+
+
+def test_an_update_moves_actor_and_critic_and_never_the_model() -> None:
+    learner = make_learner()
+    model_before = {name: value.clone() for name, value in learner.model.state_dict().items()}
+    before = {name: value.clone() for name, value in learner.actor_critic.state_dict().items()}
+    learner.update(some_starts(learner))
+    changed = {name.split(".")[0] for name, v in learner.actor_critic.state_dict().items() if not v.equal(before[name])}
+    assert {"actor", "critic", "target_critic"} <= changed
+    assert all(value.equal(model_before[name]) for name, value in learner.model.state_dict().items())
+
+
+def test_the_target_critic_is_copied_after_the_first_update_and_then_when_due() -> None:
+    learner = make_learner(replace(CONFIG, actor_critic=replace(SMALL, target_update_every=2)))
+    same = []
+    for _ in range(3):
+        learner.update(some_starts(learner))
+        critic, target = learner.actor_critic.critic.state_dict(), learner.actor_critic.target_critic.state_dict()
+        same.append(all(value.equal(target[name]) for name, value in critic.items()))
+    assert same == [True, False, True]
+
+
+@pytest.mark.parametrize(("gradient", "discrete"), [("dynamics", False), ("reinforce", False), ("reinforce", True)])
+def test_learning_raises_the_imagined_reward(gradient: str, discrete: bool) -> None:
+    torch.manual_seed(3)
+    config = replace(CONFIG, actor_critic=replace(SMALL, gradient=gradient, entropy_scale=1e-3), alignment="none")
+    learner = make_learner(config, discrete)
+    # A world in which the action decides the next sample: the target is what one certain action leads to.
+    dynamics = learner.model.world_model.rssm.dynamics
+    with torch.no_grad():
+        for parameter in dynamics.parameters():
+            parameter.mul_(3.0)
+        dynamics.input[0].weight[:, -3:].mul_(5.0)
+        action = torch.eye(3)[:1] if discrete else torch.tensor([[0.9, -0.9, 0.9]])
+        reached = dynamics.rollout(dynamics.zero_state(1, torch.device("cpu")), action[:, None].expand(-1, 7, -1), True)
+    learner.target = reached
+    starts = dynamics.zero_state(128, torch.device("cpu"))
+    rewards = [learner.update(starts)["imagined/reward"].item() for _ in range(150)]
+    assert sum(rewards[-10:]) / 10 > sum(rewards[:10]) / 10 + 0.04
+
+
+def test_discrete_actions_refuse_gradients_through_the_dynamics() -> None:
+    with pytest.raises(ValueError, match="reinforce"):
+        ActorCritic(SMALL, 5, 3, discrete=True)
+
+
+def test_a_reward_that_is_not_finite_moves_nothing() -> None:
+    learner = make_learner()
+    starts = some_starts(learner)
+    starts.deter[0, 0] = float("nan")
+    before = {name: v.clone() for name, v in learner.actor_critic.named_parameters()}
+    with pytest.raises(NonFiniteError):
+        learner.update(starts)
+    assert all(value.equal(before[name]) for name, value in learner.actor_critic.named_parameters())
+
+
+def test_a_learner_resumes_from_its_state() -> None:
+    one = make_learner()
+    one.update(some_starts(one))
+    two = BehaviorLearner(one.model, one.target, CONFIG)
+    two.load_state(one.state_tensors(), one.state_meta())
+    for learner in (one, two):
+        torch.manual_seed(5)
+        learner.update(some_starts(learner))
+    for name, value in one.actor_critic.state_dict().items():
+        assert value.equal(two.actor_critic.state_dict()[name]), name
+
+
+def test_a_target_that_is_too_short_is_refused() -> None:
+    model: FoundationModel = tiny_model()
+    with pytest.raises(ValueError, match="horizon"):
+        BehaviorLearner(model, model.target(torch.randn(1, 10), 5, align=False), CONFIG)
