@@ -101,7 +101,7 @@ def check_task(task: str, arrays: Arrays, report: Report) -> None:
 
 def check_model(domain: str, arrays: Arrays, report: Report) -> None:
     """Numbers of a compiled model."""
-    physics = get_domain(domain).load(f"{domain}_walk")
+    physics = get_domain(domain).load(domain)
     model = physics.model.ptr
     kinds = {"body": model.nbody, "joint": model.njnt, "geom": model.ngeom, "actuator": model.nu}
     for name, theirs in arrays.items():

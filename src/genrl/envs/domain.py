@@ -25,7 +25,8 @@ class Domain:
         control_steps: Control steps per episode.
         camera: Index of the model's camera that frames are taken with.
         tracked_body: The body that the camera follows.
-        load: Task name -> physics (`dm_control.mujoco.Physics`); tasks of a body may differ in their model file.
+        load: Task name -> physics (`dm_control.mujoco.Physics`); tasks of a body may differ in their model file. The
+            body's own name gives the model that its states are drawn with.
         start: Puts a physics into a random start state, with the given generator. Called within a reset.
         observe: Physics -> (O,) float32 observation of the simulator's state.
         rewards: Reward of each task by its full name, a function of the physics with values in [0, 1].

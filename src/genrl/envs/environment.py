@@ -51,7 +51,7 @@ class BodyEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         self._reward = self.domain.rewards[task.name]
         self._report = [self.domain.rewards[get_task(name).name] for name in report]
         self._frames = frames
-        self._renderer: StateRenderer | None = None
+        self._renderer = StateRenderer.shared(task.domain, look) if frames else None
         self._control_step: int | None = None
 
         low, high = self._physics.model.actuator_ctrlrange.T.copy()

@@ -97,9 +97,7 @@ def collect(config: CollectConfig) -> CollectResult | None:
         keep=1,
     ) as run:
         log = TrajectoryLog(run.path / "trajectories", _reward_tasks(config.domain, config.task))
-        if run.finished:
-            print(f"{config.out}: {config.source} is complete with {log.num_steps} steps", file=sys.stderr)
-        else:
+        if not run.finished:
             _simulate(config, run, log)
             if run.stopped:
                 return None
@@ -108,6 +106,8 @@ def collect(config: CollectConfig) -> CollectResult | None:
         result = _result(config, log)
         if not run.finished:
             run.finish({"episodes": result.episodes, "steps": result.steps, "mean_return": result.mean_return})
+    last = f", return {result.mean_return:.0f} over the last ten" if config.task else ""
+    print(f"{config.out}: {result.source} is complete, {result.steps} steps in {result.episodes} episodes{last}")
     return result
 
 
@@ -121,6 +121,8 @@ def _simulate(config: CollectConfig, run: Run, log: TrajectoryLog) -> None:
     for pool in pools:
         _remember(agent, pool, range(len(pool)))
     if learnt == 0:
+        if pools:
+            print(f"{config.source}: learns from {sum(pool.num_steps for pool in pools)} pooled steps", file=sys.stderr)
         agent.prepare()
     total = len(log) + max(0, -(-(config.steps - log.num_steps) // env.episode_steps))
     column = log.tasks.index(config.task) if config.task else 0
