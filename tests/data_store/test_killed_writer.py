@@ -7,8 +7,10 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from genrl.data.store import EmbeddingInfo, EmbeddingWriter, Store, StoreWriter
+from genrl.infra.errors import UserError
 from tests.data_store.counting import SPEC, assert_counts, counting_episode, write_counting
 
 INFO = EmbeddingInfo("mini", 4, 8, "weights-1")
@@ -36,20 +38,36 @@ def write_embeddings(path: Path, committed) -> None:
             committed.value = writer.done_rows
 
 
-def kill_after(target, path: Path, seconds: float) -> int:
-    """Run `target` in a process of its own, kill it that long after its first commit; what it had confirmed."""
+def start(target, path: Path):
+    """Run `target` in a process of its own; returns once it has confirmed its first commit."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["genrl.data.store"])
     committed = context.Value("q", -1)
     process = context.Process(target=target, args=(path, committed), daemon=True)
     process.start()
-    deadline = time.monotonic() + 30
-    while committed.value < 0 and process.is_alive() and time.monotonic() < deadline:
+    deadline = time.monotonic() + 60
+    while committed.value < 0:
+        assert process.is_alive() and time.monotonic() < deadline, f"no commit, exit code {process.exitcode}"
         time.sleep(0.002)
+    return process, committed
+
+
+def kill_after(target, path: Path, seconds: float) -> int:
+    """Kill a process that long after its first commit; what it had confirmed."""
+    process, committed = start(target, path)
     time.sleep(seconds)
     process.kill()
     process.join()
     return committed.value
+
+
+def test_another_process_that_writes_keeps_us_out_until_it_dies(tmp_path) -> None:
+    process, _ = start(write_episodes, tmp_path / "store")
+    with pytest.raises(UserError, match="another process"):
+        StoreWriter.open(tmp_path / "store", SPEC)
+    process.kill()
+    process.join()
+    StoreWriter.open(tmp_path / "store", SPEC).close()
 
 
 def test_a_killed_writer_loses_nothing_it_had_committed(tmp_path) -> None:

@@ -18,7 +18,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorstore as ts
@@ -244,23 +244,35 @@ def store_disk_errors(path: Path) -> Iterator[None]:
 
 
 class StoreLock:
-    """Keeps a second process from writing the same store; released when the process ends, however it ends."""
+    """Keeps anybody else from writing the same store; released when the process ends, however it ends.
+
+    A POSIX record lock: unlike flock's, forked workers that outlive a killed writer do not hold on to it. It does not
+    keep a process from itself, which a set of the stores it holds does.
+    """
+
+    _held: ClassVar[set[Path]] = set()
 
     def __init__(self, path: Path) -> None:
         """Take the lock.
 
         Raises:
-            UserError: If another process holds it.
+            UserError: If somebody holds it.
         """
+        self._path = path.resolve()
+        busy = f"{path} is being written by another process; wait for it, or use another store"
+        if self._path in self._held:
+            raise UserError(busy)
         self._file = open(path / LOCK_FILE, "w")  # noqa: SIM115 - held until release
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             self._file.close()
-            raise UserError(f"{path} is being written by another process; wait for it, or use another store") from error
+            raise UserError(busy) from error
+        self._held.add(self._path)
 
     def release(self) -> None:
         """Give the lock back."""
+        self._held.discard(self._path)
         self._file.close()
 
 
