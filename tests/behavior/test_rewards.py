@@ -26,6 +26,10 @@ def decoder() -> Decoder:
     return Decoder(S * K, depth=2)
 
 
+def at(state: LatentState, row: int, step: int) -> LatentState:
+    return state.map(lambda x: x[row, step])
+
+
 def definition(name: str, decoder: Decoder, agent: LatentState, target: LatentState) -> float:
     """One agent state against one target state, written out."""
     x, y = decoder.state_features(agent.stoch), decoder.state_features(target.stoch)
@@ -52,9 +56,7 @@ def test_every_pair_has_the_reward_of_the_definition(name: str, target_batch: in
     rewards = pairwise_reward(name, decoder, agent, target)  # type: ignore[arg-type]
     assert rewards.shape == (2, 3, 4)
     for b, t, k in ((0, 0, 0), (1, 2, 3), (1, 0, 1)):
-        expected = definition(
-            name, decoder, agent.map(lambda x: x[b, t]), target.map(lambda x: x[min(b, target_batch - 1), k])
-        )
+        expected = definition(name, decoder, at(agent, b, t), at(target, min(b, target_batch - 1), k))
         assert rewards[b, t, k].item() == pytest.approx(expected, rel=1e-4, abs=1e-5)
 
 

@@ -86,7 +86,8 @@ class TwoHot:
         position = (symlog(x).clamp(-self.limit, self.limit) + self.limit) * (self.num_buckets - 1) / (2 * self.limit)
         below = position.floor().clamp(0, self.num_buckets - 2)
         upper_weight = position - below
-        index = below.long().unsqueeze(-1)
+        # NaN becomes bucket 0 with weight NaN: the result is NaN, for the caller to refuse, not an index out of range.
+        index = below.nan_to_num().long().unsqueeze(-1)
         log_probs = logits.float().log_softmax(-1)
         lower = log_probs.gather(-1, index).squeeze(-1)
         upper = log_probs.gather(-1, index + 1).squeeze(-1)
