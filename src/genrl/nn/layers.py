@@ -11,7 +11,7 @@ CHANNEL_NORM_EPS = 1e-3
 
 
 def channels_last(layers: nn.Sequential) -> nn.Sequential:
-    """Puts the weights of convolutions into the channels-last memory format, in which they and `ChannelNorm` are fast."""
+    """Puts the weights of convolutions into the channels-last memory format: with it `ChannelNorm` copies nothing."""
     return layers.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
 
 

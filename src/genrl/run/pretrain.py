@@ -24,6 +24,7 @@ from genrl.infra.rundir import Run
 from genrl.models.foundation import FoundationConfig, FoundationModel, ModelSpec
 from genrl.models.latents import LatentCache
 from genrl.models.learner import FoundationLearner, FoundationLearnerConfig, LatentLearner
+from genrl.run.prompting import load_model
 from genrl.vlm.registry import load_vlm
 
 PREDICTION_WINDOWS = 16
@@ -79,6 +80,9 @@ class PretrainConfig:
     """Run directory; by default named after verb, data and options."""
     vlm: str = "mini"
     """Video-language model whose embeddings the stores hold (`genrl embed`)."""
+    world_model: str | None = None
+    """Start from the world model of this model (a name or directory): to connect it to another VLM, or to go on in the
+    latent stage (--joint.updates 0)."""
     model: FoundationConfig = field(default_factory=FoundationConfig)
     joint: StageConfig = field(default_factory=lambda: StageConfig(updates=500_000, batch_size=48, window=48))
     """Stage from frames."""
@@ -151,7 +155,10 @@ def pretrain(config: PretrainConfig) -> Path:
             print(f"{out}: finished; the model is {out / 'model'} (--fresh starts over)")
             return out / "model"
         torch.manual_seed(config.seed)
-        training = Pretraining(FoundationModel(config.model, spec).to(device), config, device)
+        model = FoundationModel(config.model, spec).to(device)
+        if config.world_model is not None:
+            adopt_world_model(model, config.world_model)
+        training = Pretraining(model, config, device)
         start = run.restore(training)
         train(run, training, samplers, start)
         if not run.stopped:
@@ -240,6 +247,20 @@ def model_spec(config: PretrainConfig, samplers: Mapping[str, WindowSampler]) ->
         embed_dim=dim,
         frames_per_clip=frames,
     )
+
+
+def adopt_world_model(model: FoundationModel, name: str) -> None:
+    """Copies the world model of another model into this one.
+
+    Raises:
+        UserError: If it was made for something else, or has other sizes.
+    """
+    source = load_model(name).model
+    own = model.spec
+    source.check_spec("--data", domain=own.domain, look=own.look, camera=own.camera, action_dim=own.action_dim)
+    if source.config.world_model != model.config.world_model:
+        raise UserError(f"--world-model {name} has other sizes or losses than --model.world-model; choose its preset")
+    model.world_model.load_state_dict(source.world_model.state_dict())
 
 
 def cache_latents(training: Pretraining, sampler: WindowSampler) -> LatentCache:
