@@ -93,6 +93,7 @@ def test_another_prompt_is_scored_by_the_task_with_the_nearest_prompt(model: Pro
         ({"task": "walker_stnd"}, "did you mean walker_stand"),
         ({"episodes": 0}, "--episodes"),
         ({"updates": 0}, "--updates"),
+        ({"seed": -1}, "--seed"),
     ],
 )
 def test_bad_input_fails_before_anything_is_learnt(

@@ -17,18 +17,18 @@ from genrl.behavior.policy import Policy
 from genrl.envs.gl import require_gl
 from genrl.envs.tasks import Task, domain_tasks, get_task
 from genrl.evaluation.panel import FPS, PANEL_SIZE, Story, film
-from genrl.evaluation.rollouts import Rollouts, check_spec
+from genrl.evaluation.rollouts import Rollouts, check_episodes, check_spec
 from genrl.evaluation.scores import ReturnSummary, summarise
 from genrl.infra.checkpoint import atomic_write
 from genrl.infra.compute import DeviceName, pick_device
 from genrl.infra.config import from_dict
-from genrl.infra.errors import UserError
 from genrl.infra.media import write_png, write_video
 from genrl.models.foundation import ModelSpec
 from genrl.presets import PRESETS
 from genrl.run.evaluate import draw_episode, policy_checksum, print_table, run_episodes
 from genrl.run.learn import LearnConfig, LearnResult, learn_one, slug
 from genrl.run.prompting import Groundability, PromptedModel, load_model
+from genrl.vlm.protocol import check_texts
 
 RUN, FACTS_FILE, VIDEO_FILE, POSTER_FILE = "learn", "demo.json", "demo.mp4", "demo.png"
 EPISODE_SECONDS = 10
@@ -87,8 +87,8 @@ def demo(config: DemoConfig) -> DemoResult | None:
         UserError: If the prompt, the task, the model or rendering cannot be used, before anything is learnt.
     """
     began = time.monotonic()
-    if config.episodes < 1:
-        raise UserError(f"--episodes must be at least 1, got {config.episodes}")
+    check_episodes(config.episodes, config.seed)
+    check_texts([config.prompt])
     directory = config.out / directory_name(config.prompt, config.seed)
     learning = learn_config(config, directory / RUN)
     chosen = get_task(config.task) if config.task is not None else None
@@ -187,7 +187,7 @@ def tell(
         episode=draw_episode(spec, rollouts, PANEL_SIZE, every),
         episode_returns=returns,
         episode_note=f"{speed:.2g}× speed",
-        score_label=f"score on {summary.task} (0 random, 1 specialist)",
+        score_label=f"score on {summary.task}",
         score=summary.score,
         score_text=f"{result} over {episodes}{unscored}",
     )

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -103,6 +106,8 @@ def test_unknown_tasks_and_numbers_below_one_are_refused() -> None:
         rollout(policy, "walker_stnd")
     with pytest.raises(UserError, match="--episodes"):
         rollout(policy, "walker_stand", episodes=0)
+    with pytest.raises(UserError, match="--seed"):
+        rollout(policy, "walker_stand", seed=-1)
     with pytest.raises(UserError, match="--workers"):
         rollout(policy, "walker_stand", workers=0)
 
@@ -111,3 +116,17 @@ def test_unknown_tasks_and_numbers_below_one_are_refused() -> None:
 def test_an_error_in_a_worker_is_raised_here() -> None:
     with pytest.raises(ValueError, match="6 finite numbers"):
         rollout(ConstantPolicy(np.zeros(4)), "walker_stand", episodes=2, workers=2)
+
+
+@pytest.mark.gl
+def test_workers_do_not_run_the_users_script_once_more(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import numpy as np\n"
+        "from genrl.evaluation.rollouts import ConstantPolicy, rollout\n"
+        "print('script runs')\n"
+        "policy = ConstantPolicy(np.zeros(6))\n"
+        "print(rollout(policy, 'walker_stand', episodes=2, action_repeat=500, workers=2).lengths)\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True)
+    assert done.stdout == "script runs\n[2 2]\n"

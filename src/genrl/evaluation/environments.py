@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
+import traceback
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -141,6 +141,7 @@ class _Worker:
             [sys.executable, "-c", f"from {__name__} import serve; serve({far_end.fileno()})"],
             pass_fds=[far_end.fileno()],
             env=environment,
+            process_group=0,  # an interrupt from the terminal is for the parent, which then closes the pipe
         )
         far_end.close()
 
@@ -178,16 +179,19 @@ def serve(pipe: int) -> None:
     Args:
         pipe: Its file descriptor. The first message is (config, seeds), every other one None for a reset or actions.
     """
-    # An interrupt from the terminal reaches every process; the parent handles it and closes the pipe.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    environments: LocalEnvironments | None = None
     with Connection(pipe) as connection:
         try:
             config, seeds = connection.recv()
-            environments = LocalEnvironments(config, seeds)
             while True:
                 actions = connection.recv()
-                connection.send(environments.reset() if actions is None else environments.step(actions))
+                answer: Steps | Exception
+                try:
+                    environments = environments or LocalEnvironments(config, seeds)
+                    answer = environments.reset() if actions is None else environments.step(actions)
+                except Exception as error:
+                    error.add_note(traceback.format_exc())  # of this process: the parent's shows only the receiving
+                    answer = error
+                connection.send(answer)
         except (EOFError, BrokenPipeError, ConnectionResetError):
             return
-        except Exception as error:
-            connection.send(error)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol, cast
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from genrl.behavior.policy import Policy
@@ -80,10 +81,9 @@ def rollout(
         progress: Called with the number of env steps done.
 
     Raises:
-        UserError: For an unknown task, a policy that does not fit, fewer than one episode, or no GL.
+        UserError: For an unknown task, a policy that does not fit, numbers out of range, or no GL.
     """
-    if episodes < 1:
-        raise UserError(f"--episodes must be at least 1, got {episodes}")
+    check_episodes(episodes, seed)
     if workers is not None and workers < 1:
         raise UserError(f"--workers must be at least 1, got {workers}")
     if isinstance(policy, Policy):
@@ -93,7 +93,8 @@ def rollout(
     require_gl()
     seeds = [seed + index for index in range(episodes)]
     policy.reset(seed, num_episodes=episodes)
-    with _environments(config, seeds, min(workers or _num_cores(), episodes)) as environments:
+    workers = min(workers or _num_cores(), episodes)
+    with _environments(config, seeds, workers) as environments, _threads(1 if workers > 1 else torch.get_num_threads()):
         steps = environments.reset()
         frames, states, rewards, running = [steps.frames[0]], [steps.states[0]], [], []
         while not steps.over.all():
@@ -107,6 +108,14 @@ def rollout(
             if progress is not None:
                 progress(len(rewards))
     return Rollouts(np.stack(rewards, axis=1), np.sum(running, axis=0), np.stack(frames), np.stack(states))
+
+
+def check_episodes(episodes: int, seed: int) -> None:
+    """Raises UserError for fewer than one episode or a negative seed."""
+    if episodes < 1:
+        raise UserError(f"--episodes must be at least 1, got {episodes}")
+    if seed < 0:
+        raise UserError(f"--seed must be 0 or more, got {seed}")
 
 
 def check_spec(spec: ModelSpec, task: str, look: str, action_repeat: int) -> None:
@@ -173,6 +182,17 @@ def _environments(config: EnvironmentConfig, seeds: list[int], workers: int) -> 
     if workers == 1:
         return nullcontext(LocalEnvironments(config, seeds))
     return cast(AbstractContextManager[Environments], WorkerEnvironments(config, seeds, workers))
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Number of torch's threads for a while: a second one would take a core from the workers."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _num_cores() -> int:
