@@ -90,7 +90,7 @@ def test_a_resident_data_set_gives_the_same_batches(tmp_path) -> None:
 
 def test_episodes_shorter_than_a_window_are_left_out_with_a_notice(tmp_path) -> None:
     path = write_counting(tmp_path / "store", [9, 10, 30])
-    with pytest.warns(UserWarning, match="1 episodes are shorter"):
+    with pytest.warns(UserWarning, match="episodes shorter than a window of 10 .*: 1"):
         sampler = WindowSampler([path], 10, 64, seed=0)
     assert sampler.num_windows == 1 + 21
     assert sampler.batch(0).reward.min() >= 9
@@ -101,7 +101,7 @@ def test_episodes_shorter_than_a_window_are_left_out_with_a_notice(tmp_path) -> 
 def test_windows_without_an_embedding_at_the_end_of_a_clip_are_left_out(tmp_path) -> None:
     path = write_counting(tmp_path / "store", [40])
     embed(path, missing=[*range(8), 20])
-    with pytest.warns(UserWarning, match="3 windows lack"):
+    with pytest.warns(UserWarning, match="lack an embedding .*: 3"):
         sampler = WindowSampler([path], 16, 64, seed=0, embedding="mini")
     # Clips end at rows start + 7 and start + 15. Row 7 is missing (start 0), and row 20 (starts 13 and 5).
     starts = {int(row) for update in range(20) for row in sampler.windows(update)[1]}

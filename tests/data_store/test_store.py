@@ -148,14 +148,29 @@ def test_a_full_disk_is_said_and_loses_nothing(tmp_path, monkeypatch, where) -> 
     assert_counts(store)
 
 
-def test_a_directory_of_something_else_is_not_taken_for_a_store(tmp_path) -> None:
-    (tmp_path / "notes").mkdir()
-    (tmp_path / "notes" / "mine.txt").write_text("keep")
-    with pytest.raises(UserError, match=r"mine.txt"):
+@pytest.mark.parametrize("file", ["mine.txt", "frames/0.png", ".hidden"])
+def test_a_directory_of_something_else_is_not_taken_for_a_store(tmp_path, file) -> None:
+    (tmp_path / "notes" / file).parent.mkdir(parents=True)
+    (tmp_path / "notes" / file).write_text("keep")
+    with pytest.raises(UserError, match="name an empty or new directory"):
         StoreWriter.open(tmp_path / "notes", SPEC)
     with pytest.raises(UserError, match="not an episode store"):
         Store.open(tmp_path / "notes")
-    assert (tmp_path / "notes" / "mine.txt").read_text() == "keep"
+    assert (tmp_path / "notes" / file).read_text() == "keep"
+    with pytest.raises(UserError, match="is a file"):
+        StoreWriter.open(tmp_path / "notes" / file, SPEC)
+
+
+def test_a_store_whose_making_was_killed_is_made_again(tmp_path) -> None:
+    path = tmp_path / "store"
+    path.mkdir()
+    (path / ".zarr.tmp-1.json").write_text("{")
+    StoreWriter.open(path, SPEC).close()
+    path = tmp_path / "other"
+    layout.create_group(path)
+    layout.create_array(path, "frames", "uint8", (99, 99, 3), 16)
+    write_counting(path, [20])
+    assert_counts(Store.open(path))
 
 
 def test_a_damaged_shard_or_table_is_named(tmp_path) -> None:

@@ -156,6 +156,14 @@ def create_group(path: Path) -> None:
     )
 
 
+def is_our_group(path: Path) -> bool:
+    """Whether `create_group` made this directory; it is the first thing a new store gets."""
+    try:
+        return "genrl_schema_version" in json.loads((path / "zarr.json").read_text())["attributes"]
+    except (OSError, KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError):
+        return False
+
+
 def create_array(path: Path, name: str, dtype: str, row: tuple[int, ...], shard_frames: int) -> ts.TensorStore:
     """Create an empty array of rows, in place of what may lie there.
 

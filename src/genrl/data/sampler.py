@@ -134,10 +134,10 @@ class WindowSampler:
                     runs.extend((index, start + offset, size) for offset, size in _runs_of_true(usable))
                     num_incomplete += count - int(usable.sum())
         if num_short:
-            notice = f"{num_short} episodes are shorter than a window of {self._length} frames and are left out"
+            notice = f"episodes shorter than a window of {self._length} frames are left out: {num_short}"
             warnings.warn(notice, stacklevel=3)
         if num_incomplete:
-            notice = f"{num_incomplete} windows lack an embedding they need and are left out"
+            notice = f"windows that lack an embedding they need are left out: {num_incomplete}"
             warnings.warn(notice, stacklevel=3)
         if not runs:
             names = ", ".join(str(store.path) for store in self._stores)

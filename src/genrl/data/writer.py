@@ -49,7 +49,7 @@ class StoreWriter:
         exists = (path / layout.TABLE_FILE).exists()
         with layout.store_disk_errors(path):
             if not exists:
-                _check_free(path, spec)
+                _check_free(path)
                 layout.create_group(path)
             lock = StoreLock(path)
             try:
@@ -309,17 +309,16 @@ def _create_column(path: Path, info: EmbeddingInfo, shard_frames: int) -> None:
     layout.create_array(path, f"embedding/{info.name}", "float16", (info.dim,), shard_frames)
 
 
-def _check_free(path: Path, spec: StoreSpec) -> None:
-    """Refuse to make a store among files that are not a half-made one of ours."""
+def _check_free(path: Path) -> None:
+    """Refuse to make a store among files that are not a half-made one of ours: making one replaces what is there."""
     if not path.exists():
         return
     if not path.is_dir():
         raise UserError(f"{path} is a file; name a directory for the store")
-    ours = {"zarr.json", *layout.field_shapes(spec)}
-    names = sorted(entry.name for entry in path.iterdir())
-    strange = [name for name in names if name not in ours and not name.startswith(".")]
-    if strange:
-        raise UserError(f"{path} holds {strange[0]!r} and is not an episode store; name an empty or new directory")
+    # Those of the first file of all, which a kill may have left.
+    names = sorted(entry.name for entry in path.iterdir() if not entry.name.startswith(".zarr.tmp-"))
+    if names and not layout.is_our_group(path):
+        raise UserError(f"{path} holds {names[0]!r} and is not an episode store; name an empty or new directory")
 
 
 def _check_same(path: Path, old: StoreSpec, new: StoreSpec) -> None:

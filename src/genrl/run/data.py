@@ -107,7 +107,7 @@ def _print_store(console: Console, store: Store, inspection: Inspection) -> None
         f"{len(store.episodes)} episodes, {store.num_frames} frames, {num_bytes / 1e6:.1f} MB",
         soft_wrap=True,
     )
-    table = Table(Column("source", overflow="fold"), "episodes", "frames", "length", "return")
+    table = Table(Column("source", overflow="fold"), "episodes", "frames", "length", Column("return", no_wrap=True))
     if inspection.sources:
         edges = inspection.sources[0].edges
         table.add_column(f"rewards {edges[0]:.2g} ... {edges[-1]:.2g}", no_wrap=True)
