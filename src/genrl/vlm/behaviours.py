@@ -36,44 +36,43 @@ LENGTH_MARGIN = 0.1
 
 Rule = dict[str, tuple[float, float]]
 
-_UPRIGHT: Rule = {"upright": (0.85, INF), "turning": (0, 90)}
+_UPRIGHT: Rule = {"upright": (0.78, INF), "turning": (0, 120)}
 _STILL: Rule = {"pace": (0, 0.25), "jitter": (0, 0.25), "turning": (0, 45)}
-_GROUNDED: Rule = {"clearance": (-INF, 0.06)}
+_GROUNDED: Rule = {"clearance": (-INF, 0.1)}
 _ON_BACK: Rule = {"facing": (-INF, -0.8), "chest": (-INF, 0.28), "hip": (-INF, 0.35), "turning": (0, 60)}
 _ON_FRONT: Rule = {"facing": (0.8, INF), "chest": (-INF, 0.28), "hip": (-INF, 0.35), "turning": (0, 60)}
 
 RULES: dict[str, Rule] = {
     "stand": {
-        **_UPRIGHT,
+        "upright": (0.8, INF),
         **_STILL,
-        "chest": (1.18, INF),
-        "foot_high": (-INF, 0.1),
-        "stride": (0, 0.45),
-        "knee_bend_max": (0, 40),
+        "chest": (1.05, INF),
+        "foot_high": (-INF, 0.16),
+        "knee_bend_max": (-INF, 60),
     },
     "walk_forward": {
         **_UPRIGHT,
         **_GROUNDED,
-        "chest": (1.05, INF),
-        "speed": (0.4, 2.4),
+        "chest": (0.88, INF),
+        "speed": (0.4, 2.6),
         "hip_speed": (0.3, INF),
         "stride_range": (0.2, INF),
-        "foot_lift": (-INF, 0.7),
+        "foot_lift": (-INF, 0.8),
     },
     "walk_backward": {
         **_UPRIGHT,
         **_GROUNDED,
-        "chest": (1.05, INF),
-        "speed": (-2.4, -0.35),
+        "chest": (0.88, INF),
+        "speed": (-2.6, -0.35),
         "hip_speed": (-INF, -0.25),
         "stride_range": (0.15, INF),
-        "foot_lift": (-INF, 0.7),
+        "foot_lift": (-INF, 0.8),
     },
     "run": {
-        "upright": (0.75, INF),
-        "turning": (0, 120),
-        "chest": (0.95, INF),
-        "speed": (2.8, INF),
+        "upright": (0.72, INF),
+        "turning": (0, 160),
+        "chest": (0.88, INF),
+        "speed": (2.9, INF),
         "stride_range": (0.3, INF),
         "clearance": (-INF, 0.25),
     },
@@ -185,7 +184,13 @@ RULES: dict[str, Rule] = {
         "rise": (-INF, -0.25),
         "spin": (-400, -70),
     },
-    "get_up": {"rise": (0.22, INF), "upright_last": (0.6, INF), "clearance": (-INF, 0.06), "turning": (0, 350)},
+    "get_up": {
+        "rise": (0.22, INF),
+        "chest_min": (-INF, 0.8),
+        "upright_last": (0.6, INF),
+        "clearance": (-INF, 0.06),
+        "turning": (0, 350),
+    },
     "crawl": {
         "facing": (0.6, INF),
         "chest": (-INF, 0.58),
@@ -198,7 +203,7 @@ RULES: dict[str, Rule] = {
         "upright": (0.8, INF),
         **_STILL,
         "stride": (0.62, INF),
-        "knee_bend_max": (0, 35),
+        "knee_bend_max": (-INF, 35),
         "chest": (0.98, INF),
         "foot_high": (-INF, 0.15),
     },
@@ -213,8 +218,8 @@ RULES: dict[str, Rule] = {
     "foot_lifted": {"foot_low": (-INF, 0.1), "foot_high": (0.25, INF), "upright": (0.6, INF), "hip": (0.7, INF)},
     "knees_bent": {"knee_bend_min": (55, INF)},
 }
-RULES["slow_walk"] = {**RULES["walk_forward"], "speed": (0.25, 0.85)}
-RULES["brisk_walk"] = {**RULES["walk_forward"], "speed": (1.35, 2.8)}
+RULES["slow_walk"] = {**RULES["walk_forward"], "speed": (0.25, 0.85), "hip_speed": (0.2, INF)}
+RULES["brisk_walk"] = {**RULES["walk_forward"], "speed": (1.45, 2.8)}
 
 UNIONS = {
     "lie": ("lie_back", "lie_front"),

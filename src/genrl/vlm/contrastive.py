@@ -44,7 +44,7 @@ class LabelledClips:
 class ContrastiveConfig:
     """How the mini VLM learns."""
 
-    batch_size: int = 128
+    batch_size: int = 96
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
     text_weight_decay: float = 0.3
@@ -117,7 +117,7 @@ class ContrastiveLearner:
         rows = np.array([rng.choice(self._members[column]) for column in columns])
         texts = [draw_caption(self.captions[CONCEPTS[column]], rng) for column in columns]
         shown = torch.from_numpy(self.clips.labels[rows][:, columns])
-        frames = _jittered(self.clips.frames[torch.from_numpy(rows)], rng)
+        frames = _shifted(self.clips.frames[torch.from_numpy(rows)], rng)
         return frames, texts, shown, self.clips.motion[torch.from_numpy(rows)]
 
     def update(self, update: int) -> dict[str, Tensor]:
@@ -176,15 +176,9 @@ def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
-def _jittered(frames: Tensor, rng: np.random.Generator) -> Tensor:
-    """Clips moved by a few pixels and tinted, each as a whole."""
+def _shifted(frames: Tensor, rng: np.random.Generator) -> Tensor:
+    """Clips moved by a few pixels, each as a whole; the border is repeated."""
     size = frames.shape[2]
-    padded = F.pad(
-        frames.permute(0, 1, 4, 2, 3).flatten(1, 2).float(), (MAX_SHIFT,) * 4, mode="replicate"
-    )  # (B, L*3, h+, w+)
-    moved = torch.empty_like(padded[..., :size, :size])
-    for i, (down, right) in enumerate(rng.integers(0, 2 * MAX_SHIFT + 1, (len(frames), 2))):
-        moved[i] = padded[i, :, down : down + size, right : right + size]
-    gain = torch.from_numpy(rng.uniform(0.85, 1.15, (len(frames), 1, 3, 1, 1))).float()
-    tinted = (moved.unflatten(1, (-1, 3)) * gain).clamp_(0, 255)
-    return tinted.to(torch.uint8).permute(0, 1, 3, 4, 2)
+    shifts = torch.from_numpy(rng.integers(-MAX_SHIFT, MAX_SHIFT + 1, (2, len(frames))))
+    rows, columns = (torch.arange(size) + shifts.unsqueeze(-1)).clamp(0, size - 1)  # (B, size) each
+    return torch.stack([clip[:, row][:, :, column] for clip, row, column in zip(frames, rows, columns, strict=True)])

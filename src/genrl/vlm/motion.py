@@ -22,7 +22,7 @@ def describe_motion(figure: Figure, qpos: np.ndarray) -> dict[str, np.ndarray]:
         Means over the clip unless the name says otherwise:
         `upright` cosine of the torso's lean (1 upright, 0 level, -1 head down), also `_min`, `_first`, `_last`;
         `facing` sine of it (1 chest down, -1 chest up); `lean_first` and `lean_last` in -180 ... 180;
-        `chest` (also `_max`), `hip`, `head` heights; `foot_low`/`foot_high`, `knee_low`/`knee_high` of the lower and
+        `chest` (also `_min`), `hip`, `head` heights; `foot_low`/`foot_high`, `knee_low`/`knee_high` of the lower and
         the higher one; `foot_lift` highest value of the higher foot; `knee_bend_min`/`_max` of the straighter and the
         more bent leg; `stride` distance of the feet along the floor and `stride_range` how much it changes with its
         sign; `foot_ahead` how far the higher foot is before the hip; `shin_ahead` how far the ankles are before the
@@ -58,7 +58,7 @@ def describe_motion(figure: Figure, qpos: np.ndarray) -> dict[str, np.ndarray]:
         "lean_first": _wrapped(lean[:, 0]),
         "lean_last": _wrapped(lean[:, -1]),
         "chest": chest.mean(1),
-        "chest_max": chest.max(1),
+        "chest_min": chest.min(1),
         "hip": hip.mean(1),
         "head": head.mean(1),
         "foot_low": foot_z.min(-1).mean(1),

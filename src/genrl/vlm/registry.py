@@ -24,6 +24,11 @@ def list_vlms() -> list[str]:
     return sorted(BACKENDS)
 
 
+def column_name(name: str) -> str:
+    """Name of the embedding column that a model of this name, or in this directory, writes."""
+    return load_vlm(name).name if name not in BACKENDS and Path(name).is_dir() else name
+
+
 def load_vlm(name: str = "mini", device: str | torch.device = "cpu") -> VideoLanguageModel:
     """Load a video-language model, frozen and in evaluation mode.
 

@@ -69,21 +69,21 @@ def measure_retrieval(
                 others[other] = rows
         if not len(right) or not others or not texts:
             continue
-        text_embeddings = model.embed_text(texts)
+        names = np.array(list(others))
+        num_rivals = min(CANDIDATES - 1, len(names))
+        fewest = min(fewest, num_rivals + 1)
         misses: dict[str, float] = {}
-        for text, embedding in zip(texts, text_embeddings, strict=True):
+        for text, embedding in zip(texts, model.embed_text(texts), strict=True):
             cosines = (video_embeddings @ embedding).cpu().numpy()
-            hits = 0
-            for _ in range(TRIALS):
-                names = rng.permutation(list(others))[: CANDIDATES - 1]
-                fewest = min(fewest, len(names) + 1)
-                rivals = np.array([cosines[rng.choice(others[name])] for name in names])
-                if cosines[rng.choice(right)] > rivals.max():
-                    hits += 1
-                else:
-                    rival = str(names[rivals.argmax()])
-                    misses[rival] = misses.get(rival, 0.0) + 1 / (TRIALS * len(texts))
-            by_wording[text] = hits / TRIALS
+            drawn = np.stack(
+                [cosines[rng.choice(rows, TRIALS)] for rows in others.values()], axis=1
+            )  # (TRIALS, classes)
+            absent = rng.random(drawn.shape).argsort(1)[:, num_rivals:]
+            np.put_along_axis(drawn, absent, -np.inf, axis=1)
+            hit = cosines[rng.choice(right, TRIALS)] > drawn.max(1)
+            for rival in names[drawn.argmax(1)[~hit]]:
+                misses[str(rival)] = misses.get(str(rival), 0.0) + 1 / (TRIALS * len(texts))
+            by_wording[text] = float(hit.mean())
         by_concept[concept] = float(np.mean([by_wording[text] for text in texts]))
         confused[concept] = dict(sorted(misses.items(), key=lambda item: -item[1])[:3])
     accuracy = float(np.mean(list(by_wording.values()))) if by_wording else float("nan")
