@@ -14,15 +14,20 @@ if TYPE_CHECKING:
     from genrl.run.prompting import PromptedModel
 
 
-def load(model: str | Path = "walker-mini", device: str = "auto") -> PromptedModel:
+def load(model: str | Path = "walker-mini", device: str = "auto", vlm: str | None = None) -> PromptedModel:
     """A shipped model by name, or one that `genrl pretrain` wrote.
+
+    Args:
+        model: Name or directory.
+        device: auto, cpu or cuda.
+        vlm: Directory of the VLM, where the model was trained with one of your own.
 
     Raises:
         UserError: If there is none.
     """
     from genrl.run.prompting import load_model
 
-    return load_model(model, pick_device(device))
+    return load_model(model, pick_device(device), vlm)
 
 
 def learn(model: PromptedModel | str | Path, prompt: str, preset: str = "mini", **options: Any) -> Policy:
@@ -50,7 +55,10 @@ def learn(model: PromptedModel | str | Path, prompt: str, preset: str = "mini", 
     for name in options:
         if name not in known:
             raise UserError(f"genrl.learn: unknown option {name!r}; {did_you_mean(name, known)}")
-    model_name = str(model) if isinstance(model, str | Path) else model.name
+    if isinstance(model, str | Path):
+        model_name = str(model)
+    else:
+        model_name, options = model.name, {"vlm": model.vlm_name} | options
     if "out" in options:
         options["out"] = Path(options["out"])
     presets = PRESETS["learn"]

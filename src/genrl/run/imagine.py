@@ -28,6 +28,8 @@ class ImagineConfig:
 
     model: str = "walker-mini"
     """Shipped model, or a directory made by `genrl pretrain`."""
+    vlm: str | None = None
+    """Directory of the VLM, where the model was trained with one of your own (`genrl train-vlm`)."""
     prompt: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """Text; may be given several times."""
     video: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction] = ()
@@ -62,7 +64,7 @@ def imagine(config: ImagineConfig) -> list[Preview]:
     """
     if not config.prompt and not config.video:
         raise UserError("--prompt is missing: describe a behaviour, for example --prompt 'standing up straight'")
-    model = load_model(config.model, pick_device(config.device))
+    model = load_model(config.model, pick_device(config.device), config.vlm)
     prompts = [*(model.prompt(text) for text in config.prompt), *(model.video_prompt(path) for path in config.video)]
     previews = [Preview(p.label, model.imagine(p, config.steps), model.groundability(p)) for p in prompts]
 

@@ -50,6 +50,8 @@ class LearnConfig:
 
     model: str = "walker-mini"
     """Shipped model, or a directory made by `genrl pretrain`."""
+    vlm: str | None = None
+    """Directory of the VLM, where the model was trained with one of your own (`genrl train-vlm`)."""
     prompt: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """Text that describes the behaviour; may be given several times."""
     video: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction] = ()
@@ -115,7 +117,7 @@ def learn(config: LearnConfig) -> list[LearnResult]:
     device = pick_device(config.device)
     if not config.prompt and not config.video:
         raise UserError("--prompt is missing: describe the behaviour, for example --prompt 'standing up straight'")
-    model = load_model(config.model, device)
+    model = load_model(config.model, device, config.vlm)
     prompts = read_prompts(model, config)
     sampler = start_sampler(model, config)
     out = config.out or default_directory(config, prompts)

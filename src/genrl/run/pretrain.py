@@ -25,7 +25,7 @@ from genrl.models.foundation import FoundationConfig, FoundationModel, ModelSpec
 from genrl.models.latents import LatentCache
 from genrl.models.learner import FoundationLearner, FoundationLearnerConfig, LatentLearner
 from genrl.run.prompting import load_model
-from genrl.vlm.registry import load_vlm
+from genrl.vlm.registry import column_name, load_vlm
 
 PREDICTION_WINDOWS = 16
 """Windows of the open-loop prediction that is logged."""
@@ -79,7 +79,7 @@ class PretrainConfig:
     out: Path | None = None
     """Run directory; by default named after verb, data and options."""
     vlm: str = "mini"
-    """Video-language model whose embeddings the stores hold (`genrl embed`)."""
+    """Video-language model whose embeddings the stores hold (`genrl embed`): a name, or a directory."""
     world_model: str | None = None
     """Start from the world model of this model (a name or directory): to connect it to another VLM, or to go on in the
     latent stage (--joint.updates 0)."""
@@ -199,6 +199,7 @@ def train(run: Run, training: Pretraining, samplers: Mapping[str, WindowSampler]
 def make_samplers(config: PretrainConfig, device: torch.device) -> dict[str, WindowSampler]:
     """One sampler for each stage that has updates; refuses data that do not fit together."""
     samplers = {}
+    column = column_name(config.vlm)
     if config.joint.updates:
         resident = device.type == "cuda" if config.resident is None else config.resident
         samplers["joint"] = WindowSampler(
@@ -206,12 +207,12 @@ def make_samplers(config: PretrainConfig, device: torch.device) -> dict[str, Win
             config.joint.window,
             config.joint.batch_size,
             config.seed,
-            embedding=config.vlm if config.joint_connector else None,
+            embedding=column if config.joint_connector else None,
             resident=device if resident else None,
         )
     if config.latent.updates:
         stage = config.latent
-        samplers["latent"] = WindowSampler(config.data, stage.window, stage.batch_size, config.seed, config.vlm)
+        samplers["latent"] = WindowSampler(config.data, stage.window, stage.batch_size, config.seed, column)
     if not samplers:
         raise UserError("--joint.updates and --latent.updates are both 0: nothing to train")
     return samplers
@@ -265,11 +266,10 @@ def adopt_world_model(model: FoundationModel, name: str) -> None:
 
 def cache_latents(training: Pretraining, sampler: WindowSampler) -> LatentCache:
     """Posteriors of the whole data set, under a progress bar of its own."""
-    config = training.config
-    with ProgressReport(sampler.num_frames, 0, "posteriors") as progress:
-        return LatentCache(
-            training.model.world_model, open_stores(config.data), config.vlm, training.device, progress=progress.advance
-        )
+    assert sampler.embedding_info is not None
+    column, stores = sampler.embedding_info.name, open_stores(training.config.data)
+    with ProgressReport(sampler.num_frames, 0, "posteriors", "frame") as progress:
+        return LatentCache(training.model.world_model, stores, column, training.device, progress=progress.advance)
 
 
 def predict(model: FoundationModel, samplers: Mapping[str, WindowSampler], device: torch.device) -> Prediction:

@@ -60,22 +60,24 @@ class PromptedModel:
     Attributes:
         model: Frozen foundation model.
         name: What it was loaded as.
+        vlm_name: The VLM to use; the model says which unless given.
     """
 
-    def __init__(self, model: FoundationModel, name: str, device: torch.device) -> None:
+    def __init__(self, model: FoundationModel, name: str, device: torch.device, vlm: str | None = None) -> None:
         self.model = model
         self.name = name
         self.device = device
+        self.vlm_name = vlm or model.spec.vlm
 
     @cached_property
     def vlm(self) -> VideoLanguageModel:
         """The model's VLM, loaded when first needed; another checksum is refused."""
         spec = self.model.spec
-        vlm = load_vlm(spec.vlm, self.device)
+        vlm = load_vlm(self.vlm_name, self.device)
         if vlm.checksum != spec.vlm_checksum:
             raise UserError(
                 f"model {self.name} was trained with VLM {spec.vlm!r} of checksum {spec.vlm_checksum}, "
-                f"but the one here has {vlm.checksum}; use the VLM it was made with, or embed the data again and pretrain"
+                f"but the one here has {vlm.checksum}; use the VLM it was made with (--vlm DIR)"
             )
         return vlm
 
@@ -131,14 +133,19 @@ class PromptedModel:
         return F.normalize(torch.stack(embeddings), dim=-1)
 
 
-def load_model(name: str | Path, device: torch.device | str = "cpu") -> PromptedModel:
+def load_model(name: str | Path, device: torch.device | str = "cpu", vlm: str | None = None) -> PromptedModel:
     """A shipped model by name, or one from a directory (a model, or the run that made it).
+
+    Args:
+        name: The model.
+        device: Where it computes.
+        vlm: The video-language model, where it is not one of the registry: a directory made by `genrl train-vlm`.
 
     Raises:
         UserError: If there is none.
     """
     device = torch.device(device)
-    return PromptedModel(FoundationModel.load(model_directory(name), device), str(name), device)
+    return PromptedModel(FoundationModel.load(model_directory(name), device), str(name), device, vlm)
 
 
 def model_directory(name: str | Path) -> Path:
@@ -151,6 +158,5 @@ def model_directory(name: str | Path) -> Path:
         if (directory / "meta.json").is_file():
             return directory
     shipped = sorted(path.parent.name for path in ASSETS.glob("*-mini/meta.json"))
-    raise UserError(
-        f"--model {name}: no such model; {did_you_mean(str(name), shipped)}, or a directory made by pretrain"
-    )
+    hint = did_you_mean(str(name), shipped) or "none is shipped"
+    raise UserError(f"--model {name}: no such model; {hint}, or give a directory that `genrl pretrain` wrote")

@@ -1,0 +1,124 @@
+"""`genrl learn` and `genrl imagine`: prompts of all kinds, resuming, settling."""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from genrl.behavior.policy import Policy
+from genrl.infra.checkpoint import load_checkpoint
+from genrl.infra.errors import UserError
+from genrl.infra.media import read_video, write_png, write_video
+from genrl.run.imagine import ImagineConfig, imagine
+from genrl.run.learn import Learning, SettleConfig, learn
+from genrl.run.prompting import load_model
+from tests.run.tiny import learn_config, make_model
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
+    """Model, store, VLM."""
+    return make_model(tmp_path_factory.mktemp("made"))
+
+
+def test_a_text_becomes_a_policy_on_disk_with_its_history(made, tmp_path: Path) -> None:
+    model, _, vlm = made
+    (result,) = learn(learn_config(model, vlm, tmp_path / "run"))
+    assert result.updates == 4 and [update for update, _ in result.history] == [1, 2, 3, 4]
+    policy = Policy.load(result.policy)
+    assert policy.info["prompt"] == "walking"
+    assert policy.act(np.zeros((64, 64, 3), np.uint8)).shape == (2,)
+
+
+def test_a_run_killed_at_random_moments_ends_as_an_uninterrupted_one(made, tmp_path: Path) -> None:
+    model, _, vlm = made
+    config = learn_config(model, vlm, tmp_path / "killed", updates=40)
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["genrl.run.learn"])
+    rng = np.random.default_rng(1)
+    for _ in range(4):
+        process = context.Process(target=learn, args=(config,))
+        process.start()
+        time.sleep(rng.uniform(0.3, 1.5))
+        process.kill()
+        process.join()
+    (killed,) = learn(config)
+    (whole,) = learn(replace(config, out=tmp_path / "whole"))
+    assert killed.history == whole.history
+    for name, value in load_checkpoint(whole.policy)[0].items():
+        assert value.equal(load_checkpoint(killed.policy)[0][name]), name
+
+
+def test_learning_from_the_states_of_a_store(made, tmp_path: Path) -> None:
+    model, store, vlm = made
+    (result,) = learn(replace(learn_config(model, vlm, tmp_path / "run"), data=(store,)))
+    assert result.updates == 4
+
+
+def test_several_prompts_make_several_policies_and_an_ensemble_makes_one(made, tmp_path: Path) -> None:
+    model, _, vlm = made
+    config = replace(learn_config(model, vlm, tmp_path / "two"), prompt=("walking", "lying still"))
+    assert [r.policy.parent.name for r in learn(config)] == ["walking", "lying-still"]
+    (one,) = learn(replace(config, out=tmp_path / "one", ensemble=True))
+    assert one.label == "walking / lying still"
+
+
+def test_videos_and_images_are_prompts_too(made, tmp_path: Path) -> None:
+    model, _, vlm = made
+    frames = np.random.default_rng(0).integers(256, size=(20, 32, 48, 3), dtype=np.uint8)
+    video = write_video(tmp_path / "clip.mp4", frames, 20)
+    write_png(tmp_path / "pose.png", frames[0])
+    config = replace(learn_config(model, vlm, tmp_path / "run"), prompt=(), video=(video, tmp_path / "pose.png"))
+    assert [result.label for result in learn(config)] == ["clip.mp4", "pose.png"]
+
+
+def test_a_video_shorter_than_a_clip_is_refused(made, tmp_path: Path) -> None:
+    model, _, vlm = made
+    video = write_video(tmp_path / "short.mp4", np.zeros((3, 32, 32, 3), np.uint8), 20)
+    with pytest.raises(UserError, match="short.mp4 has 3 frames"):
+        load_model(model, vlm=str(vlm)).video_prompt(video)
+
+
+def test_without_a_prompt_or_with_an_empty_one_nothing_starts(made, tmp_path: Path) -> None:
+    model, _, vlm = made
+    config = learn_config(model, vlm, tmp_path / "run")
+    with pytest.raises(UserError, match="--prompt"):
+        learn(replace(config, prompt=()))
+    with pytest.raises(UserError, match="prompt is empty"):
+        learn(replace(config, prompt=("walking", "  ")))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_model_made_with_another_vlm_is_refused(made) -> None:
+    model, _, vlm = made
+    prompted = load_model(model, vlm=str(vlm))
+    prompted.model.spec = replace(prompted.model.spec, vlm_checksum="another")
+    with pytest.raises(UserError, match="checksum another"):
+        prompted.prompt("walking")
+
+
+def test_learning_settles_when_the_imagined_return_has_stopped_rising() -> None:
+    learning = Learning(None, SettleConfig(patience=20, min_gain=0.01, smoothing=1))  # type: ignore[arg-type]
+    import torch
+
+    for update in range(1, 41):
+        # Rises for ten updates, then stays.
+        learning._pending.append(torch.tensor([min(update, 10) * 1.0, 0.5]))
+        learning.record(update)
+        if learning.settled:
+            break
+    assert learning.updates == 30 and learning.best_update == 10
+
+
+def test_imagine_writes_a_grid_with_a_groundability_for_each_prompt(made, tmp_path: Path) -> None:
+    model, _, vlm = made
+    out = tmp_path / "grid.mp4"
+    previews = imagine(ImagineConfig(str(model), str(vlm), ("walking", "kneeling"), steps=10, out=out, device="cpu"))
+    assert [preview.frames.shape for preview in previews] == [(10, 64, 64, 3)] * 2
+    assert all(-1 <= preview.groundability.cosine <= 1 for preview in previews)
+    assert len(read_video(out)) == 10

@@ -1,0 +1,171 @@
+"""`genrl pretrain`: both stages, resuming, refusals."""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from genrl.infra.checkpoint import load_checkpoint
+from genrl.infra.errors import NonFiniteError, UserError
+from genrl.infra.logging import read_metrics
+from genrl.infra.optim import OptimizerConfig
+from genrl.models.foundation import FoundationModel
+from genrl.models.learner import FoundationLearnerConfig
+from genrl.run.pretrain import PretrainConfig, StageConfig, pretrain
+from tests.run.tiny import make_store, pretrain_config
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return make_store(tmp_path_factory.mktemp("data"))
+
+
+def losses(run: Path) -> dict[tuple[int, str], float]:
+    """Every logged loss by (step, name)."""
+    return {
+        (row["step"], name): value
+        for row in read_metrics(run)
+        for name, value in row.items()
+        if name.startswith("loss/")
+    }
+
+
+def tensors(model: Path) -> dict[str, torch.Tensor]:
+    return load_checkpoint(model)[0]
+
+
+def test_both_stages_train_and_leave_a_model(data, tmp_path: Path) -> None:
+    model = pretrain(pretrain_config(*data, tmp_path / "run"))
+    spec = FoundationModel.load(model).spec
+    assert (spec.domain, spec.look, spec.action_dim, spec.vlm, spec.embed_dim) == ("walker", "fast", 2, "mini", 16)
+    logged = losses(tmp_path / "run")
+    assert (4, "loss/reconstruction") in logged and (4, "loss/connector_kl") in logged
+    assert (8, "loss/kl") in logged and (8, "loss/reconstruction") not in logged
+
+
+@pytest.mark.parametrize("stop_after", [2, 6])
+def test_a_stopped_run_goes_on_with_the_losses_of_an_uninterrupted_one(
+    data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_after: int
+) -> None:
+    from genrl.models.learner import FoundationLearner
+
+    whole = pretrain(pretrain_config(*data, tmp_path / "whole"))
+    step, calls = FoundationLearner.step, 0
+
+    def stops(self, *args):
+        nonlocal calls
+        calls += 1
+        if calls > stop_after + 1:
+            raise KeyboardInterrupt
+        return step(self, *args)
+
+    monkeypatch.setattr(FoundationLearner, "step", stops)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(pretrain_config(*data, tmp_path / "parts"))
+    monkeypatch.undo()
+    parts = pretrain(pretrain_config(*data, tmp_path / "parts"))
+    assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
+    for name, value in tensors(whole).items():
+        assert value.equal(tensors(parts)[name]), name
+
+
+def test_killed_at_random_moments_the_same_command_finishes_with_the_same_model(data, tmp_path: Path) -> None:
+    config = pretrain_config(*data, tmp_path / "killed", updates=40)
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["genrl.run.pretrain"])
+    rng = np.random.default_rng(0)
+    for _ in range(4):
+        process = context.Process(target=pretrain, args=(config,))
+        process.start()
+        time.sleep(rng.uniform(0.3, 1.5))
+        process.kill()
+        process.join()
+    killed = pretrain(config)
+    whole = pretrain(replace(config, out=tmp_path / "whole"))
+    for name, value in tensors(whole).items():
+        assert value.equal(tensors(killed)[name]), name
+
+
+def test_a_finished_run_says_so_and_changed_options_are_refused_by_name(data, tmp_path: Path, capsys) -> None:
+    config = pretrain_config(*data, tmp_path / "run")
+    pretrain(config)
+    pretrain(config)
+    assert "finished" in capsys.readouterr().out
+    with pytest.raises(UserError, match="--seed was 0, now 1.*--fresh"):
+        pretrain(replace(config, seed=1))
+
+
+def test_a_run_goes_on_when_it_is_asked_for_more_updates(data, tmp_path: Path) -> None:
+    config = pretrain_config(*data, tmp_path / "run")
+    pretrain(replace(config, latent=replace(config.latent, updates=0)))
+    pretrain(config)
+    assert (8, "loss/kl") in losses(tmp_path / "run")
+
+
+def test_a_world_model_is_taken_over_and_left_alone_by_the_latent_stage(data, tmp_path: Path) -> None:
+    config = pretrain_config(*data, tmp_path / "first")
+    first = pretrain(replace(config, latent=replace(config.latent, updates=0)))
+    only_latent = replace(
+        config, out=tmp_path / "second", world_model=str(first), joint=replace(config.joint, updates=0)
+    )
+    second = pretrain(only_latent)
+    before, after = tensors(first), tensors(second)
+    for name, value in after.items():
+        if name.startswith(("world_model.encoder", "world_model.decoder")):
+            assert value.equal(before[name]), name
+    assert not after["connector.dynamics.head.output.weight"].equal(before["connector.dynamics.head.output.weight"])
+
+
+def test_a_loss_that_is_not_finite_names_the_step_and_the_last_good_checkpoint(
+    data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from genrl.models import world_model as module
+
+    loss, calls = module.reconstruction_loss, 0
+
+    def breaks(*args):
+        nonlocal calls
+        calls += 1
+        return loss(*args) * (float("nan") if calls == 4 else 1.0)
+
+    monkeypatch.setattr(module, "reconstruction_loss", breaks)
+    with pytest.raises(NonFiniteError, match=r"reconstruction.*update 4.*step_00000002"):
+        pretrain(pretrain_config(*data, tmp_path / "run"))
+
+
+def test_bad_options_are_refused_before_anything_is_trained(data, tmp_path: Path) -> None:
+    store, vlm = data
+    config = pretrain_config(store, vlm, tmp_path / "run")
+    with pytest.raises(UserError, match="--data is missing"):
+        pretrain(replace(config, data=()))
+    with pytest.raises(UserError, match="multiple of the 8 frames"):
+        pretrain(replace(config, joint=replace(config.joint, window=12)))
+    with pytest.raises(UserError, match="genrl embed"):
+        pretrain(replace(config, vlm="another"))
+    with pytest.raises(UserError, match="nothing to train"):
+        pretrain(replace(config, joint=replace(config.joint, updates=0), latent=replace(config.latent, updates=0)))
+    with pytest.raises(ValueError, match="batch-size"):
+        StageConfig(updates=1, batch_size=0, window=8)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_learning_rate_warms_up_and_follows_a_cosine() -> None:
+    stage = StageConfig(100, 1, 8, schedule="cosine", final_rate=0.1, warmup=10)
+    assert stage.rate(0) == pytest.approx(0.1)
+    assert stage.rate(50) == pytest.approx(0.55)
+    assert stage.rate(100) == pytest.approx(0.1)
+    assert StageConfig(100, 1, 8).rate(99) == 1.0
+
+
+def test_the_paper_preset_has_the_released_numbers() -> None:
+    paper = PretrainConfig()
+    rssm = paper.model.world_model.rssm
+    assert (rssm.deter_dim, rssm.hidden_dim, rssm.num_variables, rssm.num_classes) == (1024, 1024, 32, 32)
+    assert (paper.joint.batch_size, paper.joint.window, paper.joint.updates) == (48, 48, 500_000)
+    assert paper.joint.learner == FoundationLearnerConfig(*[OptimizerConfig(1e-4, 1e-8, 1000.0, 1e-6)] * 2)
