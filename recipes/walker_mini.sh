@@ -1,0 +1,21 @@
+#!/bin/sh
+# The shipped walker-mini, stage by stage; every stage is a verb that goes on when it is run again.
+#
+#   recipes/walker_mini.sh DIRECTORY
+#
+# Needs the mini VLM in the package (recipes/mini_vlm.sh makes it). On two free CPU cores: data 20 minutes, world model 30,
+# embeddings 3, connector 10.
+set -eu
+
+work=${1:?usage: recipes/walker_mini.sh DIRECTORY}
+here=$(dirname "$0")
+
+"$here/walker_data.sh" "$work/data"
+# The world model needs no embeddings: joint stage alone.
+genrl pretrain mini --data "$work/data" --latent.updates 0 --out "$work/world-model"
+genrl embed --data "$work/data" --vlm mini
+# Everything sequential, connector and aligner from cached posteriors of that world model.
+genrl pretrain mini --data "$work/data" --world-model "$work/world-model" --joint.updates 0 --out "$work/model"
+# float16, into the package, with the facts of its making.
+python "$here/ship_model.py" "$work/model/model" walker-mini
+python "$here/score_model.py" --model walker-mini --out "$work/scores"
