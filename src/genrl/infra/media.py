@@ -36,7 +36,9 @@ def write_video(path: str | Path, frames: Frames, fps: float) -> Path:
     assert frames.ndim == 4 and frames.shape[-1] == 3 and frames.dtype == np.uint8, (frames.shape, frames.dtype)
     if "libx264" not in av.codecs_available:
         return _write_webp(path.with_suffix(".webp"), frames, fps)
-    frames = np.pad(frames, ((0, 0), (0, frames.shape[1] % 2), (0, frames.shape[2] % 2), (0, 0)), mode="edge")
+    odd = frames.shape[1] % 2, frames.shape[2] % 2
+    if any(odd):
+        frames = np.pad(frames, ((0, 0), (0, odd[0]), (0, odd[1]), (0, 0)), mode="edge")
     options = {"movflags": "faststart"}
     with atomic_path(path) as temporary, av.open(str(temporary), "w", format="mp4", options=options) as container:
         stream = container.add_stream("libx264", rate=round(fps), options={"crf": "18", "preset": "medium"})
