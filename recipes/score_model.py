@@ -59,11 +59,8 @@ def main(config: ScoreConfig) -> None:
     context = multiprocessing.get_context("spawn")
     rows: dict[tuple[str, int], dict[str, Any]] = {}
     with ProcessPoolExecutor(config.jobs, context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        jobs = {
-            pool.submit(score_one, config, task.name, seed): (task.name, seed)
-            for seed in config.seeds
-            for task in tasks
-        }
+        pairs = [(task.name, seed) for seed in config.seeds for task in tasks]
+        jobs = {pool.submit(score_one, config, *pair): pair for pair in pairs}
         references = {task.name: pool.submit(score_references, config, task.name) for task in tasks}
         for job in as_completed(jobs):
             rows[jobs[job]] = job.result()
@@ -75,11 +72,8 @@ def main(config: ScoreConfig) -> None:
         seeds = [rows[task.name, seed] for seed in config.seeds]
         row = {"task": task.name, "prompt": task.prompt, "cosine": ground.cosine, "z_score": ground.z_score}
         table.append(row | reference_rows[task.name] | {"seeds": seeds, "score": mean(s["score"] for s in seeds)})
-    result = {
-        "config": vars(config) | {"out": str(config.out)},
-        "tasks": table,
-        "mean": mean(row["score"] for row in table),
-    }
+    average = mean(row["score"] for row in table)
+    result = {"config": vars(config) | {"out": str(config.out)}, "tasks": table, "mean": average}
     atomic_write(config.out / "scores.json", json.dumps(result, indent=2) + "\n")
     atomic_write(config.out / "scores.md", markdown(result, config))
     print((config.out / "scores.md").read_text())
