@@ -10,6 +10,7 @@ import dataclasses
 import errno
 import io
 import os
+import re
 import sys
 import typing
 from collections.abc import Iterator, Sequence
@@ -183,7 +184,8 @@ def _first_paragraph(box: str) -> str:
         elif not text.startswith(("╭", "╰")):
             blocks[-1] += text.split()
     message = blocks[0] if "╭" in box else blocks[1 if len(blocks) > 1 else 0]
-    return " ".join(message) or "the options cannot be read; see --help"
+    # What a config refuses comes with the name of its class, which is not the user's.
+    return re.sub(r"^Error parsing \w+: ", "", " ".join(message)) or "the options cannot be read; see --help"
 
 
 def _flags(config_class: type, prefix: str = "") -> Iterator[str]:

@@ -80,6 +80,8 @@ def import_(config: ImportConfig) -> ImportReport:
     Raises:
         UserError: If there is nothing to import, nothing was readable, or the store holds something else.
     """
+    if not config.source.exists():
+        raise UserError(f"{config.source} does not exist; name an episode file or a directory of them")
     spec = original_spec(config.source, config.domain, config.look, config.frame_size)
     report = import_original(config.source, config.out, spec)
     console = Console()
@@ -145,7 +147,11 @@ def _bars(histogram: np.ndarray) -> str:
 
 
 def _write_contact_sheet(store: Store, columns: int, sheet: Path) -> None:
-    """One strip of frames for each source, evenly spread over its episodes and over time within them."""
+    """One strip of frames for each source, evenly spread over its episodes and over time within them.
+
+    A frame that cannot be read is black: the sheet of a damaged store shows what is left of it.
+    """
+    black = np.zeros((store.spec.frame_size, store.spec.frame_size, 3), np.uint8)
     strips = []
     for number in range(len(store.sources)):
         episodes = np.flatnonzero(store.episodes.source == number)
@@ -155,6 +161,9 @@ def _write_contact_sheet(store: Store, columns: int, sheet: Path) -> None:
             # Steps of the golden ratio: columns of one episode, or of few, show different moments of it.
             moment = int((column * 0.618 % 1.0) * store.episodes.length[episode])
             row = int(store.episodes.start[episode]) + moment
-            strip.append(store.read("frames", row, row + 1)[0])
+            try:
+                strip.append(store.read("frames", row, row + 1)[0])
+            except UserError:
+                strip.append(black)
         strips.append(np.concatenate(strip, axis=1)[None])
     write_png(sheet, video_grid(strips, store.sources, columns=1, scale=1)[0])
