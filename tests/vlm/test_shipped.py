@@ -18,7 +18,7 @@ from genrl.vlm.puppets import puppet_clip
 from genrl.vlm.registry import load_vlm
 from genrl.vlm.retrieval import measure_retrieval
 
-CLIPS_OF_EACH = 5
+CLIPS_OF_EACH = 3
 
 
 def test_it_loads_by_name_and_keeps_the_protocol() -> None:

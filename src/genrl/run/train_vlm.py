@@ -116,11 +116,11 @@ def _clips(config: TrainVlmConfig, stores: list[Path], test: bool) -> list[Path]
     directory = config.out / "clips"
     kind = "test" if test else "train"
     count = config.test_clips if test else config.clips
-    source = ClipSource(config.domain, config.look, config.own_look_share, config.seed)
-    puppets = make_puppet_clips(directory, f"{kind}_puppet", source, count, config.workers)
+    # Stores first: one that does not fit is refused before minutes of drawing.
     store_count = config.store_clips // 4 if test else config.store_clips
     taken = take_store_clips(directory, f"{kind}_store", stores, config.domain, store_count, test, config.seed)
-    return [*puppets, *taken]
+    source = ClipSource(config.domain, config.look, config.own_look_share, config.seed)
+    return [*make_puppet_clips(directory, f"{kind}_puppet", source, count, config.workers), *taken]
 
 
 def _split(captions: Mapping[str, list[str]], every: int) -> tuple[dict[str, list[str]], dict[str, list[str]]]:

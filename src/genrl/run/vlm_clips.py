@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,6 @@ from genrl.data.store import Store
 from genrl.envs.appearance import Appearance
 from genrl.envs.rendering import Look, render_states
 from genrl.infra.checkpoint import load_checkpoint, remove_leftovers, save_checkpoint
-from genrl.infra.compute import quiet_threads
 from genrl.infra.errors import UserError
 from genrl.infra.progress import ProgressReport
 from genrl.vlm.behaviours import CONCEPTS, label_clips
@@ -57,7 +56,7 @@ def make_puppet_clips(directory: Path, name: str, source: ClipSource, count: int
         directory: Where the shards lie.
         name: Clips of another name are other clips.
         source: How they are made.
-        count: How many clips, rounded up to whole shards.
+        count: How many clips.
         workers: Processes that draw.
 
     Returns:
@@ -67,25 +66,31 @@ def make_puppet_clips(directory: Path, name: str, source: ClipSource, count: int
     remove_leftovers(directory)
     shards = [directory / f"{name}_{index:04d}" for index in range(-(-count // SHARD_CLIPS))]
     missing = [(shard, index) for index, shard in enumerate(shards) if not shard.is_dir()]
+    sizes = [min(SHARD_CLIPS, count - index * SHARD_CLIPS) for _, index in missing]
+    jobs = [(shard, source, name, index, size) for (shard, index), size in zip(missing, sizes, strict=True)]
     done = len(shards) - len(missing)
-    with (
-        ProgressReport(len(shards), done, f"drawing {name} clips", "shard") as progress,
-        # Forked processes would share the parent's OpenGL state.
-        ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool,
-    ):
-        for job in [pool.submit(_draw_shard, shard, name, index, source) for shard, index in missing]:
-            job.result()
-            done += 1
-            progress.advance(done)
+    with ProgressReport(len(shards), done, f"drawing {name} clips", "shard") as progress:
+        for number, _ in enumerate(_drawn(jobs, workers), done + 1):
+            progress.advance(number)
     return shards
 
 
-def _draw_shard(shard: Path, name: str, index: int, source: ClipSource) -> None:
-    quiet_threads(1)
+def _drawn(jobs: list[tuple[Path, ClipSource, str, int, int]], workers: int) -> Iterator[None]:
+    """Do the jobs, yielding after each."""
+    if workers == 1 or len(jobs) < 2:
+        yield from (_draw_shard(*job) for job in jobs)
+        return
+    # Forked processes would share the parent's OpenGL state.
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        for future in [pool.submit(_draw_shard, *job) for job in jobs]:
+            yield future.result()
+
+
+def _draw_shard(shard: Path, source: ClipSource, name: str, index: int, count: int) -> None:
     figure = get_figure(source.domain)
     rng = np.random.default_rng([source.seed, index, *name.encode()])
     frames, positions, own_look = [], [], []
-    for number in range(SHARD_CLIPS):
+    for number in range(count):
         qpos = puppet_clip(figure, PUPPETS[(index * SHARD_CLIPS + number) % len(PUPPETS)], CLIP_FRAMES, rng)
         own = bool(rng.random() < source.own_look_share)
         appearance = None if own else Appearance.random(rng)

@@ -1,0 +1,88 @@
+"""`genrl train-vlm` from nothing to a model and a report."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from genrl.data.store import Episode, StoreSpec, StoreWriter
+from genrl.infra.checkpoint import load_checkpoint
+from genrl.infra.errors import UserError
+from genrl.run.train_vlm import TrainVlmConfig, train_vlm
+from genrl.vlm.contrastive import ContrastiveConfig, ContrastiveLearner
+from genrl.vlm.registry import load_vlm
+from tests.vlm.tiny import TINY
+
+pytestmark = pytest.mark.gl
+
+
+@pytest.fixture
+def config(tmp_path):
+    return TrainVlmConfig(
+        tmp_path / "run",
+        clips=54,
+        test_clips=27,
+        updates=4,
+        model=TINY,
+        learning=ContrastiveConfig(batch_size=8),
+        device="cpu",
+        save_every=1,
+    )
+
+
+def walker_store(path, domain="walker", state_dim=18):
+    """A walker that stands still: eleven episodes, so that one is kept for testing."""
+    with StoreWriter.open(path, StoreSpec(domain, 6, "fast", "side", 2, 0.025, state_dim=state_dim)) as writer:
+        for _ in range(11):
+            zeros = np.zeros(20, np.float32)
+            state = np.zeros((20, state_dim)) if state_dim else None
+            frames = np.full((20, 64, 64, 3), 7, np.uint8)
+            writer.add(Episode(frames, np.zeros((20, 6), np.float32), zeros, zeros.astype(bool), state, {}), "still")
+    return path
+
+
+def test_it_trains_measures_and_after_a_stop_ends_with_the_same_weights(config, tmp_path, monkeypatch) -> None:
+    directory = train_vlm(config)
+    assert load_vlm(str(config.out)).embed_dim == TINY.embed_dim
+    report = json.loads((config.out / "report.json").read_text())
+    assert {"captions, own look", "held-out wordings, own look"} <= set(report)
+    assert sum(group["clips"] for name, group in report.items() if name.startswith("held-out")) == 27
+
+    stopped = dataclasses.replace(config, out=tmp_path / "stopped")
+    update = ContrastiveLearner.update
+
+    def killed_at_the_third(self, number):
+        if number == 2:
+            raise KeyboardInterrupt
+        return update(self, number)
+
+    monkeypatch.setattr(ContrastiveLearner, "update", killed_at_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        train_vlm(stopped)
+    monkeypatch.setattr(ContrastiveLearner, "update", update)
+    whole, resumed = load_checkpoint(directory)[0], load_checkpoint(train_vlm(stopped))[0]
+    assert all(whole[name].equal(resumed[name]) for name in whole)
+
+
+def test_clips_of_a_store_join_the_puppets_and_are_measured_apart(config, tmp_path) -> None:
+    train_vlm(dataclasses.replace(config, data=(walker_store(tmp_path / "store"),), store_clips=8))
+    taken = load_checkpoint(config.out / "clips" / "train_store_0000")[0]
+    # Windows of 8 of 20 rows at every fourth: 4 of each of the 10 episodes to train on.
+    assert taken["frames"].shape == (8, 8, 64, 64, 3) and bool((taken["frames"] == 7).all())
+    assert "captions, simulated" in json.loads((config.out / "report.json").read_text())
+
+
+def test_stores_that_captions_cannot_be_made_from_are_refused(config, tmp_path) -> None:
+    with pytest.raises(UserError, match="cheetah"):
+        train_vlm(dataclasses.replace(config, data=(walker_store(tmp_path / "cheetah", domain="cheetah"),)))
+    with pytest.raises(UserError, match="no simulator states"):
+        train_vlm(dataclasses.replace(config, data=(walker_store(tmp_path / "blind", state_dim=0),), fresh=True))
+
+
+def test_a_body_without_captions_is_refused_before_anything_is_written(config) -> None:
+    with pytest.raises(UserError, match="octopus"):
+        train_vlm(dataclasses.replace(config, domain="octopus"))
+    assert not config.out.exists()
