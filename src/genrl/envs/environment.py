@@ -74,11 +74,6 @@ class BodyEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         """Env steps per episode."""
         return -(-self.domain.control_steps // self.action_repeat)
 
-    @property
-    def action_bounds(self) -> tuple[np.ndarray, np.ndarray]:
-        """(A,) lowest and highest control of each actuator, in its own unit."""
-        return self._action_centre - self._action_scale, self._action_centre + self._action_scale
-
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:

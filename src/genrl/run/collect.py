@@ -179,7 +179,8 @@ def _agent(config: CollectConfig, env: BodyEnv, log: TrajectoryLog) -> Agent:
 
 
 def _spec(config: CollectConfig, env: BodyEnv) -> StoreSpec:
-    low, high = env.action_bounds
+    # Of the environment, which scales -1 ... 1 onto its actuators itself.
+    low, high = env.action_space.low, env.action_space.high  # type: ignore[attr-defined]
     model = env.physics.model
     return StoreSpec(
         domain=config.domain,
