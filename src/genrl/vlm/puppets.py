@@ -1,168 +1,17 @@
 """Puppetry: clips of a two-legged body in every behaviour, posed joint by joint, without a simulator.
 
-A clip is made from degrees in the world, which say more than joint angles: `lean` of the torso (forward positive), how
-far a knee is before its hip (`thigh`) and how far an ankle is behind its knee (`shin`). Numbers are drawn anew for
-every clip, so that no two are alike; what a clip shows is decided by the rules, not by the puppeteer's intention.
+No two clips are alike; what a clip shows is decided by the rules, not by the puppeteer's intention.
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import numpy as np
 
 from genrl.vlm.figure import Figure
 from genrl.vlm.motion import FRAME_SECONDS
+from genrl.vlm.poses import FLAT, POSES, Pose, Rng, leg_high, pose, squat, stand, straight_leg
 
-Rng = np.random.Generator
 GRAVITY = 9.81
-
-# (L, 7) degrees: lean, then thigh, shin and foot pitch of either leg; a foot pitch of nan is a foot flat on the floor.
-Pose = np.ndarray
-FLAT = np.nan
-
-
-def _pose(lean: float, first: tuple[float, float, float], second: tuple[float, float, float]) -> Pose:
-    return np.array([lean, *first, *second])
-
-
-def _straight(thigh: float, bend: float = 0.0, foot: float = FLAT) -> tuple[float, float, float]:
-    """A leg from its thigh and the bend of its knee."""
-    return thigh, bend - thigh, foot
-
-
-def _stand(rng: Rng) -> Pose:
-    return _pose(
-        rng.uniform(-8, 8), *(_straight(rng.uniform(-4, 12), rng.uniform(0, 25) * rng.random()) for _ in range(2))
-    )
-
-
-def _squat(rng: Rng) -> Pose:
-    thigh, shin = rng.uniform(58, 100), rng.uniform(15, 42)
-    legs = [(thigh + rng.normal(0, 4), shin + rng.normal(0, 4), FLAT) for _ in range(2)]
-    return _pose(rng.uniform(-5, 38), *legs)
-
-
-def _sit(rng: Rng) -> Pose:
-    bent = rng.random() < 0.35
-    lean = rng.uniform(-35, -10) if bent else rng.uniform(-25, 15)
-    legs = []
-    for _ in range(2):
-        thigh = rng.uniform(100, 122) if bent else rng.uniform(87, 95)
-        # A bent knee is as high as lets the foot rest on the floor beside the hips.
-        shin = -np.rad2deg(np.arccos(0.9 * np.sin(np.deg2rad(thigh - 90)))) if bent else rng.uniform(3, 8) - thigh
-        legs.append((thigh, shin, -90.0 * (not bent)))
-    return _pose(lean, *legs)
-
-
-def _kneel(rng: Rng) -> Pose:
-    thigh = rng.uniform(-8, 52)
-    legs = [(thigh + rng.normal(0, 4), rng.uniform(90, 102), 135.0) for _ in range(2)]
-    return _pose(rng.uniform(-12, 25), *legs)
-
-
-def _lunge(rng: Rng) -> Pose:
-    lean = rng.uniform(-5, 28)
-    back = (rng.uniform(-18 - lean, 5), rng.uniform(55, 92), rng.uniform(40, 80))
-    # The front thigh is as level as lets the rear knee hang this far above the floor.
-    knee_height, shin = rng.uniform(0.0, 0.3), rng.uniform(-10, 25)
-    level = np.cos(np.deg2rad(back[0])) + (knee_height - 0.05 - 0.5 * np.cos(np.deg2rad(shin))) / 0.45
-    front = (min(np.rad2deg(np.arccos(np.clip(level, -1, 1))), 98 - lean), shin, FLAT)
-    return _pose(lean, front, back)
-
-
-def _one_leg_stand(rng: Rng) -> Pose:
-    if rng.random() < 0.7:
-        thigh = rng.uniform(42, 95)
-        lifted = (thigh, rng.uniform(-0.4 * thigh, 65), rng.uniform(-10, 60))
-    else:
-        lifted = (rng.uniform(-10, 15), rng.uniform(68, 118), rng.uniform(40, 110))
-    return _pose(rng.uniform(-10, 10), _straight(rng.uniform(-4, 6), rng.uniform(0, 12)), lifted)
-
-
-def _leg_high(rng: Rng) -> Pose:
-    lean = rng.uniform(-40, 5)
-    thigh = rng.uniform(80, min(99 - lean, 128))
-    return _pose(
-        lean, _straight(rng.uniform(-8, 10), rng.uniform(0, 15)), _straight(thigh, rng.uniform(0, 30), -thigh / 2)
-    )
-
-
-def _balance_lean(rng: Rng) -> Pose:
-    lean = rng.uniform(45, 90)
-    thigh = rng.uniform(-18 - lean, -52)
-    return _pose(
-        lean,
-        _straight(rng.uniform(-8, 6), rng.uniform(0, 12)),
-        _straight(thigh, rng.uniform(0, 25), rng.uniform(60, 130)),
-    )
-
-
-def _bend_over(rng: Rng) -> Pose:
-    lean = rng.uniform(58, 112)
-    thigh = min(rng.uniform(-15, 8), 98 - lean)
-    return _pose(lean, *(_straight(thigh + rng.normal(0, 3), rng.uniform(0, 14)) for _ in range(2)))
-
-
-def _lie_back(rng: Rng) -> Pose:
-    legs = []
-    for _ in range(2):
-        if rng.random() < 0.25:
-            legs.append((rng.uniform(105, 135), rng.uniform(-60, -25), FLAT))
-        else:
-            legs.append(_straight(rng.uniform(84, 98), rng.uniform(0, 12), rng.uniform(-110, -50)))
-    return _pose(rng.uniform(-97, -82), *legs)
-
-
-def _lie_front(rng: Rng) -> Pose:
-    legs = []
-    for _ in range(2):
-        bend = rng.uniform(0, 15) if rng.random() < 0.75 else rng.uniform(15, 70)
-        legs.append(_straight(rng.uniform(-96, -84), bend, rng.uniform(100, 135)))
-    return _pose(rng.uniform(83, 97), *legs)
-
-
-def _legs_up(rng: Rng) -> Pose:
-    thigh = rng.uniform(135, 188)
-    bend = rng.uniform(0, 45) if rng.random() < 0.7 else rng.uniform(45, 100)
-    return _pose(
-        rng.uniform(-98, -82), *(_straight(thigh + rng.normal(0, 5), bend, rng.uniform(-220, -150)) for _ in range(2))
-    )
-
-
-def _inverted(rng: Rng) -> Pose:
-    lean = rng.uniform(150, 210)
-    hip, bend = rng.uniform(-15, 35), rng.uniform(0, 35)
-    legs = [_straight(hip - lean + rng.normal(0, 10), bend, lean + rng.uniform(-30, 30)) for _ in range(2)]
-    return _pose(lean, *legs)
-
-
-def _wide_stance(rng: Rng) -> Pose:
-    front, back = rng.uniform(16, 38), rng.uniform(-36, -14)
-    return _pose(
-        rng.uniform(-5 + max(0, -20 - back), 25),
-        _straight(front, rng.uniform(0, 12)),
-        _straight(back, rng.uniform(0, 12)),
-    )
-
-
-POSES: dict[str, Callable[[Rng], Pose]] = {
-    "stand": _stand,
-    "squat": _squat,
-    "sit": _sit,
-    "kneel": _kneel,
-    "lunge": _lunge,
-    "one_leg_stand": _one_leg_stand,
-    "kick": _leg_high,
-    "balance_lean": _balance_lean,
-    "bend_over": _bend_over,
-    "lie_back": _lie_back,
-    "lie_front": _lie_front,
-    "legs_up": _legs_up,
-    "inverted": _inverted,
-    "wide_stance": _wide_stance,
-}
-"""Poses that are held."""
 
 MOTIONS = [
     "walk_forward",
@@ -225,7 +74,7 @@ def _moving(behaviour: str, length: int, rng: Rng) -> tuple[np.ndarray, float | 
             poses = _gait(cycle, rng.uniform(28, 52), rng.uniform(55, 110), rng.uniform(-2, 28), rng)
             return poses, rng.uniform(0, 0.12) * np.abs(np.sin(cycle)), rng.uniform(2.8, 8.5)
         case "jump":
-            poses[:] = _stand(rng) if rng.random() < 0.6 else 0.5 * (_stand(rng) + _squat(rng))
+            poses[:] = stand(rng) if rng.random() < 0.6 else 0.5 * (stand(rng) + squat(rng))
             poses[:, [3, 6]] = rng.uniform(-10, 70)
             time = FRAME_SECONDS * steps - rng.uniform(0.1, 0.25)
             height = np.clip(rng.uniform(0.25, 0.8) - GRAVITY / 2 * time**2, 0, None)
@@ -235,12 +84,12 @@ def _moving(behaviour: str, length: int, rng: Rng) -> tuple[np.ndarray, float | 
             lift, shin, lean = rng.uniform(45, 95), rng.uniform(0, 30), rng.uniform(-6, 8)
             for i, angle in enumerate(cycle):
                 up = [max(0.0, np.sin(angle + side)) for side in (0, np.pi)]
-                poses[i] = _pose(lean, *((lift * u, shin * u, FLAT) for u in up))
+                poses[i] = pose(lean, *((lift * u, shin * u, FLAT) for u in up))
             return poses, 0.0, 0.0
         case "kick_swing":
-            end = _leg_high(rng)
+            end = leg_high(rng)
             start = end.copy()
-            start[4:] = _straight(rng.uniform(-25, 10), rng.uniform(0, 60))
+            start[4:] = straight_leg(rng.uniform(-25, 10), rng.uniform(0, 60))
             swing = np.sin(np.clip(phase / 4 + rng.uniform(0.15, 0.5) * steps, 0, np.pi)) ** rng.uniform(0.6, 1.5)
             return start + (_without_flat(end) - _without_flat(start)) * swing[:, None], 0.0, 0.0
         case "flip_forward" | "flip_backward":
@@ -262,8 +111,10 @@ def _moving(behaviour: str, length: int, rng: Rng) -> tuple[np.ndarray, float | 
             lean, swing, bend = rng.uniform(84, 104), rng.uniform(12, 35), rng.uniform(20, 80)
             for i, angle in enumerate(cycle):
                 s, c = np.sin(angle), np.cos(angle)
-                legs = [_straight(-lean + 25 + swing * w, bend + 0.5 * bend * v, 110.0) for w, v in ((s, c), (-s, -c))]
-                poses[i] = _pose(lean, *legs)
+                legs = [
+                    straight_leg(-lean + 25 + swing * w, bend + 0.5 * bend * v, 110.0) for w, v in ((s, c), (-s, -c))
+                ]
+                poses[i] = pose(lean, *legs)
             return poses, 0.0, rng.uniform(0.3, 1.4)
         case "squirm":
             poses[:] = POSES[rng.choice(["lie_back", "lie_front"])](rng)
@@ -285,8 +136,8 @@ def _gait(cycle: np.ndarray, swing: float, lift: float, lean: float, rng: Rng) -
         legs = []
         for side in (0, np.pi):
             bend = rest + lift * max(0.0, np.cos(angle + side)) ** 1.5
-            legs.append(_straight(middle + swing * np.sin(angle + side), bend))
-        rows.append(_pose(lean, *legs))
+            legs.append(straight_leg(middle + swing * np.sin(angle + side), bend))
+        rows.append(pose(lean, *legs))
     return np.array(rows)
 
 
@@ -299,8 +150,8 @@ def _turning(lean: np.ndarray, rng: Rng, loose: float = 1.0) -> np.ndarray:
     steps = np.linspace(-1, 1, len(lean))
     rows = []
     for angle, step in zip(lean, steps, strict=True):
-        legs = [_straight(hips[i] + change[i] * step - angle, bends[i], angle + 20.0) for i in range(2)]
-        rows.append(_pose(angle, *legs))
+        legs = [straight_leg(hips[i] + change[i] * step - angle, bends[i], angle + 20.0) for i in range(2)]
+        rows.append(pose(angle, *legs))
     return np.array(rows)
 
 

@@ -51,7 +51,7 @@ class VideoTower(nn.Module):
             before = channels
         side = config.image_size // 2 ** len(config.channels)
         # Frames come with their channels last; weights in that order too make the CPU twice as fast.
-        self.convolutions = nn.Sequential(*layers).to(memory_format=torch.channels_last)
+        self.convolutions = nn.Sequential(*layers).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.pair_head = nn.Sequential(
             nn.Linear(before * side * side, config.feature_dim), nn.LayerNorm(config.feature_dim)
         )
