@@ -68,8 +68,8 @@ def test_a_short_training_tells_two_classes_apart() -> None:
     # With 8 clips of each class the loss cannot fall below that of guessing among the positives.
     floor = math.log(8)
     losses = run(trainer, range(24))
-    assert losses[0] - floor > 0.4
-    assert np.mean(losses[-4:]) - floor < 0.25
+    assert losses[0] - floor > 0.65
+    assert np.mean(losses[-4:]) - floor < 0.5
 
 
 def test_a_resumed_training_repeats_an_uninterrupted_one() -> None:
@@ -98,7 +98,7 @@ def one_clip_of_each_class() -> np.ndarray:
 
 
 def test_retrieval_of_an_oracle_is_perfect_and_of_noise_at_chance() -> None:
-    labels, wordings = one_clip_of_each_class(), {name: load_captions()[name] for name in RETRIEVAL_CLASSES}
+    labels, wordings = one_clip_of_each_class(), {name: load_captions()[name][:10] for name in RETRIEVAL_CLASSES}
     perfect = measure_retrieval(Oracle(wordings), torch.from_numpy(labels).float(), labels, wordings)
     assert perfect.accuracy == 1 and perfect.candidates == 20
     generator = torch.Generator().manual_seed(0)

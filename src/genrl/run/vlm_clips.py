@@ -78,12 +78,15 @@ def make_puppet_clips(directory: Path, name: str, source: ClipSource, count: int
 def _drawn(jobs: list[tuple[Path, ClipSource, str, int, int]], workers: int) -> Iterator[None]:
     """Do the jobs, yielding after each."""
     if workers == 1 or len(jobs) < 2:
-        yield from (_draw_shard(*job) for job in jobs)
+        for job in jobs:
+            _draw_shard(*job)
+            yield
         return
     # Forked processes would share the parent's OpenGL state.
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
         for future in [pool.submit(_draw_shard, *job) for job in jobs]:
-            yield future.result()
+            future.result()
+            yield
 
 
 def _draw_shard(shard: Path, source: ClipSource, name: str, index: int, count: int) -> None:
