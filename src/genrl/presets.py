@@ -45,9 +45,9 @@ def pretrain_presets() -> dict[str, Any]:
     mini_rssm = RssmConfig(deter_dim=256, hidden_dim=256, num_variables=16, num_classes=16)
     mini = PretrainConfig(
         model=FoundationConfig(WorldModelConfig(rssm=mini_rssm, cnn_depth=16)),
-        joint=StageConfig(6_000, 8, 32, learner, "cosine", 0.1, 100),
+        joint=StageConfig(4_500, 8, 32, learner, "cosine", 0.1, 100),
         joint_connector=False,
-        latent=StageConfig(10_000, 64, 32, learner, "cosine", 0.03, 100),
+        latent=StageConfig(4_000, 32, 32, learner, "cosine", 0.03, 100),
         video_every=2000,
     )
     tiny_rssm = RssmConfig(deter_dim=16, hidden_dim=16, num_variables=4, num_classes=4)

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from genrl.models.state import LatentState, stack_states
 from genrl.nn.distributions import straight_through
-from genrl.nn.layers import LayerNormGRU, hidden_layers
+from genrl.nn.gru import LayerNormGRU
+from genrl.nn.layers import hidden_layers
 
 
 class LogitsHead(nn.Module):
