@@ -137,7 +137,9 @@ class Run:
             return step
         return 0
 
-    def updates(self, total: int, start: int = 0, description: str = "", headline: str = "") -> Iterator[int]:
+    def updates(
+        self, total: int, start: int = 0, description: str = "", headline: str = "", unit: str = "update"
+    ) -> Iterator[int]:
         """Indices of the updates to do, each seeded from (seed, update), under a progress report.
 
         SIGTERM and SIGINT end the loop after the present update, which is then saved; a second SIGINT interrupts at
@@ -148,11 +150,12 @@ class Run:
             start: The first one to do, as `restore` gave it.
             description: Words before the progress bar.
             headline: Metric shown beside it; without a name, the first one logged.
+            unit: What a round of the loop is called.
 
         Returns:
             Iterator over start, start + 1, ..., total - 1.
         """
-        self._loop = self._updates(total, start, description, headline)
+        self._loop = self._updates(total, start, description, headline, unit)
         return self._loop
 
     def log(self, update: int, metrics: Mapping[str, Tensor | float], every: int = 1) -> None:
@@ -220,12 +223,14 @@ class Run:
         if isinstance(error, NonFiniteError) and "at update" not in str(error):
             raise NonFiniteError(explain_non_finite(str(error), self._update, self)) from error
 
-    def _updates(self, total: int, start: int, description: str, headline: str) -> Generator[int, None, None]:
+    def _updates(
+        self, total: int, start: int, description: str, headline: str, unit: str
+    ) -> Generator[int, None, None]:
         self.begin()
         self.logger.truncate(after_step=start)
         self._total, self._headline = total, headline
         seed = int(self.options.get("seed") or 0)
-        with signals_call(self._stop), ProgressReport(total, start, description or self.verb) as self._progress:
+        with signals_call(self._stop), ProgressReport(total, start, description or self.verb, unit) as self._progress:
             for update in range(start, total):
                 if self.stopped:
                     break
@@ -238,7 +243,7 @@ class Run:
                 self._save_now(*self._unsaved)
         self._progress = None
         if self.stopped:
-            self._say(f"{self.path}: stopped after {self._update + 1} of {total} updates; the same command goes on")
+            self._say(f"{self.path}: stopped after {self._update + 1} of {total} {unit}s; the same command goes on")
 
     def _take_up(self, fresh: bool, changeable: set[str]) -> None:
         """Compare with the run that the directory holds, if any."""

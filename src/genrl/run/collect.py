@@ -126,7 +126,7 @@ def _simulate(config: CollectConfig, run: Run, log: TrajectoryLog) -> None:
         agent.prepare()
     total = len(log) + max(0, -(-(config.steps - log.num_steps) // env.episode_steps))
     column = log.tasks.index(config.task) if config.task else 0
-    for index in run.updates(total, start=learnt, description=f"{config.source} episodes", headline="return"):
+    for index in run.updates(total, start=learnt, description=config.source, headline="return", unit="episode"):
         if index == len(log):
             log.append(rollout(env, agent, index, (config.seed, index), config.steps - log.num_steps))
         _remember(agent, log, range(index, index + 1))
@@ -151,7 +151,7 @@ def _draw(config: CollectConfig, env: BodyEnv, log: TrajectoryLog) -> None:
             return
         with (
             RenderPool(config.domain, config.look, config.workers) as pool,
-            ProgressReport(log.num_steps, _steps_before(log, first), f"{config.source} frames", "frame") as progress,
+            ProgressReport(log.num_steps, _steps_before(log, first), f"{config.source}, drawing", "frame") as progress,
         ):
             for batch in _batches(range(first, len(log))):
                 trajectories = [log.read(index) for index in batch]

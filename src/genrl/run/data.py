@@ -128,7 +128,8 @@ def _print_store(console: Console, store: Store, inspection: Inspection) -> None
         info = store.embedding_info(name)
         console.print(
             f"embedding {name}: {store.embedded_rows(name)} of {store.num_frames} rows, size {info.dim}, "
-            f"{info.frames_per_clip} frames a clip, checksum {info.checksum}"
+            f"{info.frames_per_clip} frames a clip, checksum {info.checksum}",
+            soft_wrap=True,
         )
     faults = inspection.faults
     broken = len({fault.episode for fault in faults})
