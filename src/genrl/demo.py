@@ -49,6 +49,8 @@ class DemoConfig:
     """Task whose true reward scores the behaviour; by default the one whose prompt is nearest to yours."""
     model: str = "walker-mini"
     """Shipped model, or a directory made by `genrl pretrain`."""
+    vlm: str | None = None
+    """Directory of the VLM, where the model was trained with one of your own (`genrl train-vlm`)."""
     updates: int | None = None
     """Most updates of actor and critic; by default those of `genrl learn`."""
     episodes: int = 3
@@ -93,7 +95,7 @@ def demo(config: DemoConfig) -> DemoResult | None:
     learning = learn_config(config, directory / RUN)
     chosen = get_task(config.task) if config.task is not None else None
     require_gl()
-    model = load_model(config.model, pick_device(config.device))
+    model = load_model(config.model, pick_device(config.device), config.vlm)
     spec = model.model.spec
     prompt = model.prompt(config.prompt)
     task, why = (chosen, "as --task says") if chosen else nearest_task(model, config.prompt)

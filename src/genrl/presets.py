@@ -70,7 +70,7 @@ def learn_presets() -> dict[str, Any]:
     from genrl.behavior.learner import BehaviorConfig
     from genrl.behavior.start_states import StartConfig
     from genrl.infra.optim import OptimizerConfig
-    from genrl.run.learn import LearnConfig
+    from genrl.run.learn import LearnConfig, SettleConfig
 
     mini = LearnConfig(
         behavior=BehaviorConfig(
@@ -86,7 +86,7 @@ def learn_presets() -> dict[str, Any]:
         data_batch_size=2,
         data_window=32,
     )
-    paper = LearnConfig(updates=50_000)
+    paper = LearnConfig(updates=50_000, settle=SettleConfig(patience=0))
     tiny = ActorCriticConfig(num_layers=1, hidden_dim=16, horizon=8)
     debug = replace(
         mini,
