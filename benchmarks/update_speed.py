@@ -5,8 +5,8 @@
 
 A model update is one forward and backward pass and one optimiser step each of world model and connector + aligner; a
 behaviour update one imagination with reward, alignment, both losses and both optimiser steps. The data are random: time
-does not depend on their values. The machine's matrix-product rate is measured in the same run, before and after, so that
-a busy machine shows.
+does not depend on their values. The machine's matrix-product rate is measured in the same run, before and after, so
+that a busy machine shows.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ def model(monkeypatch: pytest.MonkeyPatch) -> PromptedModel:
     spec = dataclasses.replace(SPEC, embed_dim=26, action_repeat=100)
     model = PromptedModel(tiny_model(spec), "tiny", torch.device("cpu"))
     model.__dict__["vlm"] = LetterVLM()
-    monkeypatch.setattr(genrl.demo, "load_model", lambda name, device: model)
+    monkeypatch.setattr(genrl.demo, "load_model", lambda name, device, vlm: model)
     for name, seconds in (("CURVE_START", 0.1), ("CURVE_SECONDS", 0.4), ("HOLD_SECONDS", 0.5)):
         monkeypatch.setattr(panel, name, seconds)
     return model
