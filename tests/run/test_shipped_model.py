@@ -1,0 +1,37 @@
+"""The model in the package loads, fits the VLM beside it, and previews a prompt."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from genrl.run.prompting import ASSETS, PromptedModel, load_model
+
+
+@pytest.fixture(scope="module")
+def model() -> PromptedModel:
+    return load_model("walker-mini")
+
+
+def test_it_was_made_with_the_shipped_vlm_for_the_walker(model: PromptedModel) -> None:
+    spec = model.model.spec
+    assert (spec.domain, spec.look, spec.action_dim, spec.vlm) == ("walker", "fast", 6, "mini")
+    assert model.vlm.checksum == spec.vlm_checksum
+
+
+def test_it_takes_no_more_room_than_agreed() -> None:
+    assert sum(file.stat().st_size for file in (ASSETS / "walker-mini").iterdir()) < 15_000_000
+
+
+def test_opposite_prompts_have_different_previews_that_are_the_same_each_time(model: PromptedModel) -> None:
+    standing, lying = (model.imagine(text, steps=8) for text in ("standing up straight", "lying on the floor"))
+    assert standing.shape == (8, 64, 64, 3) and standing.dtype == np.uint8
+    np.testing.assert_array_equal(standing, model.imagine("standing up straight", steps=8))
+    # The body is brighter and redder than floor and sky: a standing one reaches into the upper half of the picture.
+    red = [clip[..., 0].astype(float) - clip[..., 2] for clip in (standing, lying)]
+    upper = [(body[:, :28] > 40).mean() for body in red]
+    assert upper[0] > 2 * upper[1]
+
+
+def test_a_preview_fits_its_own_prompt_better_than_most(model: PromptedModel) -> None:
+    assert model.groundability("lying on the floor").z_score > 1.0
