@@ -77,6 +77,7 @@ def learn_presets() -> dict[str, Any]:
             ActorCriticConfig(
                 num_layers=2,
                 hidden_dim=256,
+                target_update_every=20,
                 actor=OptimizerConfig(2e-4, 1e-5, 100.0, 1e-6),
                 critic=OptimizerConfig(5e-4, 1e-5, 100.0, 1e-6),
             )
