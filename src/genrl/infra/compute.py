@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
@@ -44,3 +45,23 @@ def autocast(device: torch.device, precision: str = "float32") -> AbstractContex
 def quiet_threads(num_threads: int = 1) -> None:
     """Limit torch's threads: on busy cores a second one costs far more than it gains (workers, tests, actors)."""
     torch.set_num_threads(num_threads)
+
+
+def reuse_memory(device: torch.device) -> None:
+    """On a CPU, let the C allocator keep freed memory for the next update.
+
+    glibc gives every freed block of more than 32 MB back to the system at once; the next one of its size then costs a
+    page fault and a page of zeros for each 4 kB, 10 to 20 % of an update. Elsewhere than on glibc nothing happens.
+    """
+    if device.type != "cpu":
+        return
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return
+    mallopt(_M_MMAP_MAX, 0)
+    mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+"""Names of the options in malloc.h."""

@@ -31,8 +31,9 @@ def straight_through(logits: Tensor, mode: bool = False, generator: torch.Genera
     if mode:
         index = logits.argmax(-1)
     else:
-        # The argmax of p_k / e_k with exponential e_k is distributed as p: one pass, no host round trip.
-        index = (probs / torch.empty_like(probs).exponential_(generator=generator)).argmax(-1)
+        # Inverse of the cumulative distribution: one random number a variable, not one a class.
+        uniform = torch.rand(*probs.shape[:-1], 1, device=probs.device, generator=generator)
+        index = (probs.cumsum(-1) < uniform).sum(-1).clamp(max=probs.shape[-1] - 1)
     one_hot = F.one_hot(index, logits.shape[-1]).to(probs.dtype)
     if not probs.requires_grad:
         return one_hot

@@ -17,7 +17,7 @@ from genrl.behavior.learner import BehaviorConfig, BehaviorLearner
 from genrl.behavior.policy import Policy
 from genrl.behavior.start_states import StartConfig, data_free_starts, data_starts
 from genrl.data.sampler import WindowSampler
-from genrl.infra.compute import DeviceName, pick_device
+from genrl.infra.compute import DeviceName, pick_device, reuse_memory
 from genrl.infra.config import config_hash
 from genrl.infra.errors import UserError
 from genrl.infra.rundir import Run
@@ -132,6 +132,7 @@ def learn_one(
     model: PromptedModel, prompt: Prompt, sampler: WindowSampler | None, config: LearnConfig, directory: Path
 ) -> LearnResult:
     """Learns, resumes or reports one policy."""
+    reuse_memory(model.device)
     with Run.open(directory, "learn", config, fresh=config.fresh) as run:
         if not run.finished:
             target = model.target(prompt, config.behavior.actor_critic.horizon + 1)

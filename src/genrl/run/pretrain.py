@@ -15,7 +15,7 @@ from genrl.data.batch import SequenceBatch
 from genrl.data.sampler import WindowSampler
 from genrl.data.store import open_stores
 from genrl.evaluation.prediction import Prediction, predict_open_loop, prediction_video
-from genrl.infra.compute import DeviceName, pick_device
+from genrl.infra.compute import DeviceName, pick_device, reuse_memory
 from genrl.infra.config import config_hash
 from genrl.infra.errors import UserError
 from genrl.infra.media import write_video
@@ -147,6 +147,7 @@ def pretrain(config: PretrainConfig) -> Path:
     if not config.data:
         raise UserError("--data is missing: name an episode store (`genrl collect` makes one)")
     device = pick_device(config.device)
+    reuse_memory(device)
     samplers = make_samplers(config, device)
     spec = model_spec(config, samplers)
     out = config.out or Path(f"pretrain-{config.data[0].name}-{config_hash(config)}")
