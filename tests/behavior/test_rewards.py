@@ -46,7 +46,7 @@ def definition(name: str, decoder: Decoder, agent: LatentState, target: LatentSt
         "max_like": (log_probs * target.stoch).sum(),
         "combo": cosine + neg_kl,
     }
-    return float(values[name])
+    return float(values[name].detach())
 
 
 @pytest.mark.parametrize("name", list(REWARDS))

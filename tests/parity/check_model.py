@@ -183,9 +183,12 @@ def build_model(fixture: Fixture, meta: Any) -> FoundationModel:
         reward_head_layers=meta.mlp_layers,
         reward_head_units=meta.units,
     )
+    # As many inputs that are always zero as the file's connector has; the original has one for each frame of a clip.
+    connector_inputs = fixture.arrays["param/wm.connector._img_in.0.weight"].shape[1]
+    unused_inputs = connector_inputs - rssm.stoch_dim - meta.E
     config = FoundationConfig(
         world_model,
-        ConnectorConfig(kl_scale=meta.connector_kl["balance"], unused_inputs=meta.n_frames),
+        ConnectorConfig(kl_scale=meta.connector_kl["balance"], unused_inputs=unused_inputs),
         AlignerConfig(noise=meta.clip_lafite_noise),
     )
     bounds = ((-1.0,) * meta.A, (1.0,) * meta.A)
