@@ -23,6 +23,10 @@ PLAIN_INTERVAL = 10.0
 """Seconds between two lines where there is no terminal."""
 
 
+TABLE_WIDTH = 120
+"""Columns of a table where there is no terminal."""
+
+
 class ProgressReport:
     """Context manager around a loop of known length.
 
@@ -107,3 +111,8 @@ def _clock(seconds: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+
+
+def table_console() -> Console:
+    """Where tables are printed; where there is no terminal, rich would cut them at 80 columns."""
+    return Console(width=None if sys.stdout.isatty() else TABLE_WIDTH)

@@ -7,14 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import tyro
-from rich.console import Console
 from rich.table import Column, Table
 
 from genrl.data.inspection import Inspection, inspect_store
 from genrl.data.store import Store, find_stores
 from genrl.infra.errors import UserError
 from genrl.infra.media import video_grid, write_png
-from genrl.infra.progress import ProgressReport
+from genrl.infra.progress import ProgressReport, table_console
 from genrl.interop.original_import import ImportReport, import_original, original_spec, report_path
 
 BARS = " ▁▂▃▄▅▆▇█"
@@ -60,7 +59,7 @@ def inspect(config: InspectConfig) -> dict[Path, Inspection]:
         raise UserError("name an episode store: genrl data inspect STORE")
     if config.out is not None and len(paths) > 1:
         raise UserError("--out names one contact sheet, but there are several stores; leave it out")
-    console = Console()
+    console = table_console()
     results = {}
     for path in paths:
         store = Store.open(path)
@@ -84,7 +83,7 @@ def import_(config: ImportConfig) -> ImportReport:
         raise UserError(f"{config.source} does not exist; name an episode file or a directory of them")
     spec = original_spec(config.source, config.domain, config.look, config.frame_size)
     report = import_original(config.source, config.out, spec)
-    console = Console()
+    console = table_console()
     if not report.imported:
         console.print(f"nothing new: {config.out} has all readable files of {config.source}", soft_wrap=True)
     else:

@@ -10,7 +10,6 @@ from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.table import Table
 
 from genrl.behavior.policy import Policy
@@ -24,7 +23,7 @@ from genrl.infra.compute import DeviceName, pick_device
 from genrl.infra.config import changed_options, from_dict
 from genrl.infra.errors import UserError
 from genrl.infra.media import write_video
-from genrl.infra.progress import ProgressReport
+from genrl.infra.progress import ProgressReport, table_console
 from genrl.models.foundation import ModelSpec
 
 RESULT_FILE, VIDEO_FILE = "evaluation.json", "episode.mp4"
@@ -204,7 +203,7 @@ def print_table(summaries: dict[str, ReturnSummary]) -> None:
     )
     for name, summary in summaries.items():
         table.add_row(name, summary.return_text, f"{summary.minimum:.1f}", f"{summary.maximum:.1f}", summary.score_text)
-    Console().print(table)
+    table_console().print(table)
 
 
 def _earlier(out: Path, facts: dict[str, Any]) -> EvaluationResult | None:

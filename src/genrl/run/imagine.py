@@ -9,12 +9,12 @@ from typing import Annotated
 import numpy as np
 import tyro
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.table import Table
 
 from genrl.infra.compute import DeviceName, pick_device
 from genrl.infra.errors import UserError
 from genrl.infra.media import video_grid, write_video
+from genrl.infra.progress import table_console
 from genrl.run.prompting import Groundability, load_model
 
 
@@ -72,7 +72,7 @@ def imagine(config: ImagineConfig) -> list[Preview]:
     for preview in previews:
         cosine, z_score = preview.groundability.cosine, preview.groundability.z_score
         table.add_row(preview.label, f"{cosine:.3f}", f"{z_score:+.2f}")
-    Console().print(table)
+    table_console().print(table)
     labels = [f"{p.label} ({p.groundability.z_score:+.1f})" for p in previews]
     grid = video_grid([preview.frames for preview in previews], labels, scale=config.scale)
     print(f"video: {write_video(config.out, grid, model.model.spec.frames_per_second)}")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 
-from rich.console import Console
 from rich.table import Table
 
 from genrl.envs.tasks import TASKS, Task, domain_tasks
+from genrl.infra.progress import table_console
 
 
 @dataclass(frozen=True)
@@ -27,8 +26,7 @@ def tasks(config: TasksConfig) -> list[Task]:
         table.add_row(
             task.name, task.domain, task.group, task.prompt or "-", _bound(task.score_min), _bound(task.score_max)
         )
-    # Where there is no terminal, rich would cut the table at 80 columns.
-    Console(width=None if sys.stdout.isatty() else 120).print(table)
+    table_console().print(table)
     return chosen
 
 
