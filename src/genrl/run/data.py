@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import tyro
+from rich.console import Console
 from rich.table import Column, Table
 
 from genrl.data.inspection import Inspection, inspect_store
