@@ -51,7 +51,7 @@ def reuse_memory(device: torch.device) -> None:
     """On a CPU, let the C allocator keep freed memory for the next update.
 
     glibc gives every freed block of more than 32 MB back to the system at once; the next one of its size then costs a
-    page fault and a page of zeros for each 4 kB, 10 to 20 % of an update. Elsewhere than on glibc nothing happens.
+    page fault and a page of zeros for each 4 kB of every update. Elsewhere than on glibc nothing happens.
     """
     if device.type != "cpu":
         return
