@@ -1,6 +1,6 @@
 #!/bin/sh
 # The mini VLM of the package, from the stores that recipes/walker_data.sh made.
-# Some 45 minutes on one free core, half of them drawing clips. Run again after an interruption, it goes on.
+# Half an hour on one free core, half of it drawing clips. Run again after an interruption, it goes on.
 #
 #   recipes/mini_vlm.sh RUN_DIRECTORY DATA_DIRECTORY
 #
@@ -12,8 +12,9 @@ data=${2:?usage: recipes/mini_vlm.sh RUN_DIRECTORY DATA_DIRECTORY}
 weights=$(dirname "$0")/../src/genrl/assets/mini_vlm/weights
 export OMP_NUM_THREADS=1
 
-genrl train-vlm --out "$run" --domain walker --updates 900 \
+genrl train-vlm --out "$run" --domain walker --updates 1500 \
     --data "$data/exploration" "$data/stand" "$data/walk" "$data/run"
 rm -rf "$weights"
 cp -r "$run/model" "$weights"
 cp "$run/report.json" "$(dirname "$0")/../docs/mini_vlm_retrieval.json"
+python "$(dirname "$0")/model_cards.py"

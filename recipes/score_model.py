@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 import tyro
+from model_cards import score_table
 
 from genrl.envs.tasks import domain_tasks, get_task
 from genrl.evaluation.rollouts import ConstantPolicy, RandomPolicy
@@ -28,7 +29,7 @@ from genrl.evaluation.scores import summarise
 from genrl.infra.checkpoint import atomic_write
 from genrl.presets import PRESETS
 from genrl.run.evaluate import EvaluateConfig, evaluate, run_episodes
-from genrl.run.learn import learn
+from genrl.run.learn import learn, slug
 from genrl.run.prompting import load_model
 
 
@@ -40,6 +41,8 @@ class ScoreConfig:
     out: Path = Path("scores")
     tasks: tuple[str, ...] = ()
     """By default every task of the groups behaviour and generalisation of the model's domain."""
+    wordings: Path | None = None
+    """JSON file, task -> wordings, learnt instead of the benchmark's prompts."""
     seeds: tuple[int, ...] = (0, 1, 2)
     preset: str = "mini"
     updates: int | None = None
@@ -52,37 +55,44 @@ class ScoreConfig:
 def main(config: ScoreConfig) -> None:
     """Learns, scores, writes both files."""
     model = load_model(config.model)
-    spec = model.model.spec
-    tasks = [get_task(name) for name in config.tasks] or [
-        task for task in domain_tasks(spec.domain) if task.group != "extra" and task.prompt
-    ]
+    prompts = chosen_prompts(config, model.model.spec.domain)
     context = multiprocessing.get_context("spawn")
-    rows: dict[tuple[str, int], dict[str, Any]] = {}
+    rows: dict[tuple[str, str, int], dict[str, Any]] = {}
     with ProcessPoolExecutor(config.jobs, context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        pairs = [(task.name, seed) for seed in config.seeds for task in tasks]
-        jobs = {pool.submit(score_one, config, *pair): pair for pair in pairs}
-        references = {task.name: pool.submit(score_references, config, task.name) for task in tasks}
+        triples = [(task, prompt, seed) for seed in config.seeds for task, prompt in prompts]
+        jobs = {pool.submit(score_one, config, *triple): triple for triple in triples}
+        references = {task: pool.submit(score_references, config, task) for task in dict(prompts)}
         for job in as_completed(jobs):
             rows[jobs[job]] = job.result()
             print(jobs[job], f"{rows[jobs[job]]['score']:.2f}", flush=True)
         reference_rows = {name: job.result() for name, job in references.items()}
     table = []
-    for task in tasks:
-        ground = model.groundability(str(task.prompt))
-        seeds = [rows[task.name, seed] for seed in config.seeds]
-        row = {"task": task.name, "prompt": task.prompt, "cosine": ground.cosine, "z_score": ground.z_score}
-        table.append(row | reference_rows[task.name] | {"seeds": seeds, "score": mean(s["score"] for s in seeds)})
+    for task, prompt in prompts:
+        ground = model.groundability(prompt)
+        seeds = [rows[task, prompt, seed] for seed in config.seeds]
+        row = {"task": task, "prompt": prompt, "cosine": ground.cosine, "z_score": ground.z_score}
+        table.append(row | reference_rows[task] | {"seeds": seeds, "score": mean(s["score"] for s in seeds)})
     average = mean(row["score"] for row in table)
-    result = {"config": vars(config) | {"out": str(config.out)}, "tasks": table, "mean": average}
+    result = {"config": json.loads(json.dumps(vars(config), default=str)), "tasks": table, "mean": average}
     atomic_write(config.out / "scores.json", json.dumps(result, indent=2) + "\n")
-    atomic_write(config.out / "scores.md", markdown(result, config))
+    atomic_write(config.out / "scores.md", score_table(result))
     print((config.out / "scores.md").read_text())
 
 
-def score_one(config: ScoreConfig, task: str, seed: int) -> dict[str, Any]:
+def chosen_prompts(config: ScoreConfig, domain: str) -> list[tuple[str, str]]:
+    """Tasks with their prompts; a task with several wordings comes several times."""
+    tasks = [get_task(name) for name in config.tasks] or [
+        task for task in domain_tasks(domain) if task.group != "extra" and task.prompt
+    ]
+    if config.wordings is None:
+        return [(task.name, str(task.prompt)) for task in tasks]
+    wordings = json.loads(config.wordings.read_text())
+    return [(task.name, wording) for task in tasks for wording in wordings[task.name]]
+
+
+def score_one(config: ScoreConfig, task: str, prompt: str, seed: int) -> dict[str, Any]:
     """One policy: learnt, evaluated."""
-    prompt = str(get_task(task).prompt)
-    directory = config.out / f"{task}-seed{seed}"
+    directory = config.out / f"{task}-{slug(prompt)}-seed{seed}"
     preset = PRESETS["learn"][config.preset]
     options = replace(
         preset, model=config.model, prompt=(prompt,), seed=seed, out=directory, updates=config.updates or preset.updates
@@ -108,25 +118,6 @@ def score_references(config: ScoreConfig, name: str) -> dict[str, Any]:
         for label, agent in agents.items()
     }
     return {label: summarise(values, task).score for label, values in returns.items()}
-
-
-def markdown(result: dict[str, Any], config: ScoreConfig) -> str:
-    """The table of a model card."""
-    seeds = " / ".join(map(str, config.seeds))
-    lines = [
-        f"| task | prompt | score, mean | seeds {seeds} | nothing | random | z-score | imagined reward | seconds |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    for row in result["tasks"]:
-        scores = " / ".join(f"{seed['score']:.2f}" for seed in row["seeds"])
-        reward = mean(seed["imagined_reward"] for seed in row["seeds"])
-        seconds = mean(seed["seconds"] for seed in row["seeds"])
-        lines.append(
-            f"| {row['task']} | {row['prompt']} | {row['score']:.2f} | {scores} | {row['nothing']:.2f} | "
-            f"{row['random']:.2f} | {row['z_score']:+.1f} | {reward:.2f} | {seconds:.0f} |"
-        )
-    lines.append(f"| mean | | {result['mean']:.2f} | | | | | | |")
-    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Data of the walker's mini model: 24,000 frames each of run, walk and stand, 60,000 of exploration.
-# Two processes, one a core; about 20 minutes on two free cores. Run again after an interruption, it goes on.
+# Data of the walker's mini model: 24,000 frames each of run, walk and stand, 60,000 of exploration, and 24,000 of short
+# episodes, which hold many more falls and recoveries. Two processes, one a core; about 30 minutes on two free cores. Run again after an interruption, it goes on.
 #
 #   recipes/walker_data.sh DIRECTORY [STEPS]
 set -eu
@@ -22,12 +22,18 @@ collect() { # STORE STEPS OPTIONS...
 # begin from it and need fewer updates. Exploration ends with a part that starts from the experts' experience, and so
 # explores upright too.
 pooled="--expert.updates-per-step 1.5 --expert.td3.batch-size 128"
+# Short episodes of shaky experts: falling and getting up, which takes a second or two of every 25 in a whole episode.
+starts="--episode-steps 100 --expert.updates-per-step 0.5 --expert.td3.batch-size 128 --expert.prepare-updates 3000
+    --expert.noise 0.1 0.2 0.35 0.5"
 (
     collect exploration $((2 * fifth)) --agent exploration --seed 1
     # shellcheck disable=SC2086
     collect stand "$fifth" --agent expert --task walker_stand --seed 4 $pooled --pool "$data/exploration" "$data/walk"
     collect exploration_pooled $((fifth / 2)) --agent exploration --seed 5 \
         --exploration.expert.prepare-updates 4000 --exploration.expert.updates-per-step 1 \
+        --pool "$data/exploration" "$data/walk" "$data/stand"
+    # shellcheck disable=SC2086
+    collect stand_starts $((7 * steps / 60)) --agent expert --task walker_stand --seed 6 $starts \
         --pool "$data/exploration" "$data/walk" "$data/stand"
 ) &
 other=$!
@@ -36,5 +42,8 @@ while [ ! -d "$data/exploration.run" ] && kill -0 "$other" 2>/dev/null; do sleep
 collect walk "$fifth" --agent expert --task walker_walk --seed 2 --pool "$data/exploration"
 # shellcheck disable=SC2086
 collect run "$fifth" --agent expert --task walker_run --seed 3 $pooled --pool "$data/exploration" "$data/walk"
+# shellcheck disable=SC2086
+collect walk_starts $((steps / 12)) --agent expert --task walker_walk --seed 7 $starts \
+    --pool "$data/exploration" "$data/walk" "$data/run"
 wait "$other"
 trap - EXIT

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import runpy
 import shlex
 from importlib import import_module
 from pathlib import Path
@@ -100,3 +101,10 @@ def value(options: dict, name: str) -> object:
     for key in name.split("."):
         options = options[key]
     return options
+
+
+def test_tables_of_the_model_cards_are_those_of_the_committed_measurements() -> None:
+    cards = runpy.run_path(str(ROOT / "recipes" / "model_cards.py"))
+    texts = [document.read_text() for document in (ROOT / "docs").glob("*.md")]
+    assert sum(len(cards["BLOCK"].findall(text)) for text in texts) == len(cards["TABLES"])
+    assert [text for text in texts if cards["filled"](text) != text] == []

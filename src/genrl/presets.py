@@ -42,12 +42,12 @@ def pretrain_presets() -> dict[str, Any]:
 
     fast = OptimizerConfig(learning_rate=1e-3, eps=1e-8, clip=1000.0, weight_decay=1e-6)
     learner = FoundationLearnerConfig(fast, fast)
-    mini_rssm = RssmConfig(deter_dim=256, hidden_dim=256, num_variables=16, num_classes=16)
+    mini_rssm = RssmConfig(deter_dim=256, hidden_dim=256, num_variables=32, num_classes=16)
     mini = PretrainConfig(
         model=FoundationConfig(WorldModelConfig(rssm=mini_rssm, cnn_depth=16)),
-        joint=StageConfig(4_500, 8, 32, learner, "cosine", 0.1, 100),
+        joint=StageConfig(9_000, 16, 16, learner, "cosine", 0.1, 100),
         joint_connector=False,
-        latent=StageConfig(4_000, 32, 32, learner, "cosine", 0.03, 100),
+        latent=StageConfig(5_000, 32, 32, learner, "cosine", 0.03, 100),
         video_every=2000,
     )
     tiny_rssm = RssmConfig(deter_dim=16, hidden_dim=16, num_variables=4, num_classes=4)
@@ -77,6 +77,8 @@ def learn_presets() -> dict[str, Any]:
             ActorCriticConfig(
                 num_layers=2,
                 hidden_dim=256,
+                std_bias=-1.0,
+                clip_actions=True,
                 target_update_every=20,
                 actor=OptimizerConfig(2e-4, 1e-5, 100.0, 1e-6),
                 critic=OptimizerConfig(5e-4, 1e-5, 100.0, 1e-6),

@@ -53,6 +53,13 @@ def test_random_steps_become_whole_episodes_and_more_steps_add_to_them(tmp_path:
     assert Store.open(tmp_path / "store").num_frames == 543
 
 
+def test_episodes_are_cut_off_where_asked_for(tmp_path: Path) -> None:
+    collect(CollectConfig(tmp_path / "store", steps=20, episode_steps=8, workers=1))
+    store = Store.open(tmp_path / "store")
+    assert store.episodes.length.tolist() == [9, 9, 5]
+    assert not store.read("is_terminal", 0, store.num_frames).any()
+
+
 def test_an_expert_and_an_explorer_learn_from_each_other_in_one_store(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -92,6 +99,7 @@ def test_changed_options_and_missing_pools_are_refused(tmp_path: Path) -> None:
         ({"agent": "expert"}, "needs a --task"),
         ({"steps": 0}, "--steps"),
         ({"workers": 0}, "--workers"),
+        ({"episode_steps": 0}, "--episode-steps"),
     ):
         with pytest.raises(UserError, match=message):
             CollectConfig(tmp_path / "c", **options)  # type: ignore[arg-type]

@@ -46,6 +46,28 @@ def test_a_fresh_policy_has_a_standard_deviation_between_its_bounds() -> None:
     assert mean.abs().max() <= 1 and std.min() >= 0.1 and std.max() <= 1.0
 
 
+def test_a_clipped_action_lies_in_bounds_and_passes_the_gradient_of_an_unclipped_one() -> None:
+    free, clipped = Actor(4, 2, False, 1, 8), Actor(4, 2, False, 1, 8, clip=True)
+    clipped.load_state_dict(free.state_dict())
+    features, noise = torch.randn(50, 4), 3 * torch.randn(50, 2)
+    actions, expected = clipped.sample(features, noise), free.sample(features, noise)
+    assert expected.abs().max() > 1
+    torch.testing.assert_close(actions, expected.clamp(-1, 1))
+    for ours, theirs in zip(
+        torch.autograd.grad(actions.sum(), clipped.parameters()),
+        torch.autograd.grad(expected.sum(), free.parameters()),
+        strict=True,
+    ):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_the_bias_sets_the_first_standard_deviation() -> None:
+    actor = Actor(4, 2, False, 1, 8, std_bias=-1.0)
+    torch.nn.init.zeros_(actor.network.output.weight)
+    torch.nn.init.zeros_(actor.network.output.bias)
+    torch.testing.assert_close(actor.normal(torch.zeros(1, 4))[1], torch.full((1, 2), 0.1 + 0.9 / (1 + math.e)))
+
+
 def test_a_discrete_policy_draws_one_hot_actions_of_its_own_probabilities() -> None:
     actor = Actor(4, 3, True, 1, 8)
     features = torch.randn(1, 4).expand(20_000, -1)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from genrl.run.imagine import ImagineConfig, imagine
 from genrl.run.prompting import ASSETS, PromptedModel, load_model
 
 
@@ -31,6 +33,15 @@ def test_opposite_prompts_have_different_previews_that_are_the_same_each_time(mo
     red = [clip[..., 0].astype(float) - clip[..., 2] for clip in (standing, lying)]
     upper = [(body[:, :28] > 40).mean() for body in red]
     assert upper[0] > 2 * upper[1]
+
+
+def test_a_picture_shows_four_moments_one_below_the_other(tmp_path, model: PromptedModel) -> None:
+    (preview,) = imagine(ImagineConfig(prompt=("walking",), steps=10, out=tmp_path / "walking.png", scale=1))
+    picture = np.asarray(Image.open(tmp_path / "walking.png"))
+    label = picture.shape[0] // 4 - 64
+    assert picture.shape == (4 * (64 + label), 64, 3)
+    for row, moment in enumerate((0, 3, 6, 9)):
+        np.testing.assert_array_equal(picture[(row + 1) * label + row * 64 :][:64], preview.frames[moment])
 
 
 def test_a_preview_fits_its_own_prompt_better_than_most(model: PromptedModel) -> None:

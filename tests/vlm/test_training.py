@@ -22,21 +22,30 @@ SCALE = torch.tensor(1.0)
 def test_loss_of_two_pairs_at_right_angles() -> None:
     unit = torch.eye(2)
     expected = math.log(1 + math.exp(-1))
-    assert torch.allclose(contrastive_loss(unit, unit, torch.eye(2).char(), SCALE), torch.full((2,), expected))
+    assert torch.allclose(contrastive_loss(unit, unit, torch.eye(2).char(), SCALE), torch.tensor(expected))
 
 
 def test_two_captions_of_one_clip_share_its_weight() -> None:
     video, text = torch.eye(2)[[0, 0]], torch.eye(2)[[0, 0]]
     loss = contrastive_loss(video, text, torch.ones(2, 2, dtype=torch.int8), SCALE)
-    assert torch.allclose(loss, torch.full((2,), math.log(2)))
+    assert torch.allclose(loss, torch.tensor(math.log(2)))
+
+
+def test_there_may_be_more_captions_than_clips() -> None:
+    video, text = torch.eye(2), torch.eye(2)[[0, 1, 1]]
+    shown = torch.tensor([[1, 0, 0], [0, 1, 1]], dtype=torch.int8)
+    e = math.e
+    by_clip = (math.log((e + 2) / e) + math.log((2 * e + 1) / e)) / 2
+    by_text = math.log((e + 1) / e)
+    assert torch.allclose(contrastive_loss(video, text, shown, SCALE), torch.tensor((by_clip + by_text) / 2))
 
 
 def test_an_undecided_pair_neither_pulls_nor_pushes() -> None:
     video = torch.nn.functional.normalize(torch.randn(2, 4), dim=-1).requires_grad_()
     text = torch.nn.functional.normalize(torch.randn(2, 4), dim=-1)
     loss = contrastive_loss(video, text, torch.tensor([[1, -1], [-1, 1]], dtype=torch.int8), SCALE)
-    loss.sum().backward()
-    assert torch.allclose(loss, torch.zeros(2), atol=1e-6)
+    loss.backward()
+    assert torch.allclose(loss, torch.tensor(0.0), atol=1e-6)
     assert torch.allclose(video.grad, torch.zeros_like(video), atol=1e-6)
 
 
@@ -52,7 +61,8 @@ def two_classes(per_class: int = 8) -> LabelledClips:
 
 def learner(updates: int = 6) -> ContrastiveLearner:
     config = ContrastiveConfig(batch_size=16, learning_rate=3e-3, warmup=2)
-    return ContrastiveLearner(tiny_vlm(), two_classes(), load_captions(), config, updates, seed=0)
+    captions = {concept: wordings[:8] for concept, wordings in load_captions().items()}
+    return ContrastiveLearner(tiny_vlm(), two_classes(), captions, config, updates, seed=0)
 
 
 def run(trainer: ContrastiveLearner, updates: range) -> list[float]:
@@ -65,8 +75,9 @@ def run(trainer: ContrastiveLearner, updates: range) -> list[float]:
 
 def test_a_short_training_tells_two_classes_apart() -> None:
     trainer = learner(24)
-    # With 8 clips of each class the loss cannot fall below that of guessing among the positives.
-    floor = math.log(8)
+    # With 8 clips of each class and 4 captions of each clip the loss cannot fall below that of guessing among the
+    # positives, 32 captions or 8 clips.
+    floor = (math.log(32) + math.log(8)) / 2
     losses = run(trainer, range(24))
     assert losses[0] - floor > 0.65
     assert np.mean(losses[-4:]) - floor < 0.5

@@ -30,6 +30,10 @@ class ActorCriticConfig:
     entropy_scale: float = 0.0
     gradient: Literal["dynamics", "reinforce"] = "dynamics"
     """Through the world model (continuous actions), or by the score function (REINFORCE)."""
+    std_bias: float = 2.0
+    """Added before the sigmoid of the actions' standard deviation: with 2 they begin at 0.89, with -1 at 0.34."""
+    clip_actions: bool = False
+    """Keep imagined actions in -1 ... 1, where the data's lie; the gradient passes as if they were not clipped."""
     target_update_every: int = 100
     """Updates between full copies of critic to target critic; the first follows update 1."""
     return_rate: float = 0.01
@@ -42,33 +46,49 @@ class ActorCriticConfig:
             raise ValueError(f"horizon must be at least 2, got {self.horizon}")
         if not 0.0 < self.discount <= 1.0:
             raise ValueError(f"discount must lie in (0, 1], got {self.discount}")
+        if self.clip_actions and self.gradient == "reinforce":
+            raise ValueError("clip-actions needs gradient dynamics: a clipped action has no density")
 
 
 class Actor(nn.Module):
-    """Policy over features: a normal whose mean passes tanh, or a categorical for one-hot actions."""
+    """Policy over features: a normal whose mean passes tanh, or a categorical for one-hot actions.
+
+    Args:
+        std_bias: Of `ActorCriticConfig`.
+        clip: Its `clip_actions`.
+    """
 
     MIN_STD, MAX_STD = 0.1, 1.0
 
-    def __init__(self, feature_dim: int, action_dim: int, discrete: bool, num_layers: int, hidden_dim: int) -> None:
+    def __init__(
+        self,
+        feature_dim: int,
+        action_dim: int,
+        discrete: bool,
+        num_layers: int,
+        hidden_dim: int,
+        std_bias: float = 2.0,
+        clip: bool = False,
+    ) -> None:
         super().__init__()
         self.discrete = discrete
+        self.std_bias = std_bias
+        self.clip = clip
         self.action_dim = action_dim
         self.network = MLP(feature_dim, action_dim if discrete else 2 * action_dim, hidden_dim, num_layers)
 
     def normal(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """(..., F) -> mean in -1 ... 1 and standard deviation in 0.1 ... 1, (..., A) each."""
         mean, std = self.network(features).float().chunk(2, dim=-1)
-        return torch.tanh(mean), (self.MAX_STD - self.MIN_STD) * torch.sigmoid(std + 2.0) + self.MIN_STD
+        return torch.tanh(mean), (self.MAX_STD - self.MIN_STD) * torch.sigmoid(std + self.std_bias) + self.MIN_STD
 
     def sample(self, features: Tensor, noise: Tensor | None = None) -> Tensor:
-        """(..., F) -> (..., A) reparameterised action; `noise` is standard normal, drawn if None.
-
-        Continuous actions are not clipped: the environment does that.
-        """
+        """(..., F) -> (..., A) reparameterised action; `noise` is standard normal, drawn if None."""
         if self.discrete:
             return straight_through(self.network(features))
         mean, std = self.normal(features)
-        return mean + std * (torch.randn_like(mean) if noise is None else noise)
+        action = mean + std * (torch.randn_like(mean) if noise is None else noise)
+        return action + (action.clamp(-1, 1) - action).detach() if self.clip else action
 
     def best(self, features: Tensor) -> Tensor:
         """(..., F) -> (..., A) the action to act with: the mean, or the likeliest class."""
@@ -98,7 +118,15 @@ class ActorCritic(nn.Module):
             raise ValueError("discrete actions need actor-critic.gradient reinforce, got dynamics")
         self.config = config
         self.two_hot = TwoHot()
-        self.actor = Actor(feature_dim, action_dim, discrete, config.num_layers, config.hidden_dim)
+        self.actor = Actor(
+            feature_dim,
+            action_dim,
+            discrete,
+            config.num_layers,
+            config.hidden_dim,
+            config.std_bias,
+            config.clip_actions,
+        )
         self.critic = MLP(feature_dim, self.two_hot.num_buckets, config.hidden_dim, config.num_layers)
         # A fresh critic predicts 0 everywhere: random values would be chased before any reward is seen.
         nn.init.zeros_(self.critic.output.weight)

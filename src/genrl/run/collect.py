@@ -43,6 +43,9 @@ class CollectConfig:
     """What the expert learns. The stored reward is this task's, or zero without a task."""
     steps: int = 10_000
     """Env steps in all, those of earlier calls included."""
+    episode_steps: int | None = None
+    """Env steps after which an episode is cut off; by default the task's time limit. Short episodes hold more starts,
+    such as falling and getting up."""
     look: Look = "fast"
     action_repeat: int = 2
     workers: int = 2
@@ -58,6 +61,8 @@ class CollectConfig:
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise UserError(f"--steps must be at least 1, got {self.steps}")
+        if self.episode_steps is not None and self.episode_steps < 1:
+            raise UserError(f"--episode-steps must be at least 1, got {self.episode_steps}")
         if self.workers < 1:
             raise UserError(f"--workers must be at least 1, got {self.workers}")
         if self.agent == "expert" and self.task is None:
@@ -124,11 +129,13 @@ def _simulate(config: CollectConfig, run: Run, log: TrajectoryLog) -> None:
         if pools:
             print(f"{config.source}: learns from {sum(pool.num_steps for pool in pools)} pooled steps", file=sys.stderr)
         agent.prepare()
-    total = len(log) + max(0, -(-(config.steps - log.num_steps) // env.episode_steps))
+    episode_steps = min(config.episode_steps or env.episode_steps, env.episode_steps)
+    total = len(log) + max(0, -(-(config.steps - log.num_steps) // episode_steps))
     column = log.tasks.index(config.task) if config.task else 0
     for index in run.updates(total, start=learnt, description=config.source, headline="return", unit="episode"):
         if index == len(log):
-            log.append(rollout(env, agent, index, (config.seed, index), config.steps - log.num_steps))
+            remaining = min(episode_steps, config.steps - log.num_steps)
+            log.append(rollout(env, agent, index, (config.seed, index), remaining))
         _remember(agent, log, range(index, index + 1))
         for pool in pools:
             _remember(agent, pool, pool.refresh())

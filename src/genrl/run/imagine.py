@@ -13,9 +13,12 @@ from rich.table import Table
 
 from genrl.infra.compute import DeviceName, pick_device
 from genrl.infra.errors import UserError
-from genrl.infra.media import video_grid, write_video
+from genrl.infra.media import video_grid, write_png, write_video
 from genrl.infra.progress import table_console
 from genrl.run.prompting import Groundability, load_model
+
+MOMENTS = 4
+"""Moments of each preview in a picture."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class ImagineConfig:
     steps: int = 48
     """Frames of each preview."""
     out: Path = Path("imagine.mp4")
-    """Video file to write."""
+    """Video file to write, or a .png picture of a few moments, one below the other."""
     scale: int = 4
     """Enlargement of the 64 x 64 frames."""
     device: DeviceName = "auto"
@@ -75,5 +78,10 @@ def imagine(config: ImagineConfig) -> list[Preview]:
     table_console().print(table)
     labels = [f"{p.label} ({p.groundability.z_score:+.1f})" for p in previews]
     grid = video_grid([preview.frames for preview in previews], labels, scale=config.scale)
-    print(f"video: {write_video(config.out, grid, model.model.spec.frames_per_second)}")
+    if config.out.suffix == ".png":
+        moments = np.linspace(0, len(grid) - 1, MOMENTS).round().astype(int)
+        write_png(config.out, np.concatenate(list(grid[moments])))
+        print(f"picture: {config.out}")
+    else:
+        print(f"video: {write_video(config.out, grid, model.model.spec.frames_per_second)}")
     return previews

@@ -45,10 +45,13 @@ class ContrastiveConfig:
     """How the mini VLM learns."""
 
     batch_size: int = 96
+    """Clips of a batch."""
+    captions_per_clip: int = 4
+    """Captions drawn for each clip; texts are cheap beside clips, and there are thousands of them."""
     learning_rate: float = 1e-3
+    """Of the video tower; the text tower learns at twice this rate."""
     weight_decay: float = 0.05
-    text_weight_decay: float = 0.3
-    """Keeps the text projection smooth, so that wordings it never saw stay near those it saw."""
+    text_weight_decay: float = 0.02
     warmup: int = 50
     motion_weight: float = 0.3
     """Weight of predicting the measured motion from the video embedding, so that it keeps more than the class."""
@@ -59,18 +62,18 @@ def contrastive_loss(video: Tensor, text: Tensor, shown: Tensor, scale: Tensor) 
 
     Args:
         video: (B, E) unit embeddings of clips.
-        text: (B, E) unit embeddings of captions; caption i was drawn for clip i.
-        shown: (B, B) int8, whether clip i shows what caption j says: 1 yes, 0 no, -1 undecided and left out.
+        text: (C, E) unit embeddings of captions. Every clip shows a caption, every caption is shown by a clip.
+        shown: (B, C) int8, whether clip i shows what caption j says: 1 yes, 0 no, -1 undecided and left out.
         scale: Scalar that cosines are multiplied with.
 
     Returns:
-        (B,) loss of clip i and caption i: the mean of both directions.
+        () mean of both directions: captions ranked for each clip, clips ranked for each caption.
     """
-    logits = (scale * video @ text.mT).masked_fill(shown < 0, -1e4)  # (B, B)
+    logits = (scale * video @ text.mT).masked_fill(shown < 0, -1e4)  # (B, C)
     positive = (shown > 0).float()
     by_clip = -(F.log_softmax(logits, dim=1) * positive).sum(1) / positive.sum(1)
     by_text = -(F.log_softmax(logits, dim=0) * positive).sum(0) / positive.sum(0)
-    return (by_clip + by_text) / 2
+    return (by_clip.mean() + by_text.mean()) / 2
 
 
 class ContrastiveLearner:
@@ -84,8 +87,13 @@ class ContrastiveLearner:
         config: ContrastiveConfig,
         updates: int,
         seed: int,
+        video_embeddings: Tensor | None = None,
     ) -> None:
-        """Prepare to train for `updates`, over which the learning rate falls to zero."""
+        """Prepare to train for `updates`, over which the learning rate falls to zero.
+
+        With (N, E) unit embeddings of the clips the video tower stays as it is, and the text tower learns alone.
+        """
+        self.video_embeddings = video_embeddings
         self.model, self.clips, self.config, self.updates, self.seed = model, clips, config, updates, seed
         self.captions = captions
         self.log_scale = nn.Parameter(torch.tensor(np.log(15.0), dtype=torch.float32, device=model.device))
@@ -94,9 +102,9 @@ class ContrastiveLearner:
         rest = [*model.video.parameters(), *self.motion_head.parameters()]
         self.optimizer = torch.optim.AdamW(
             [
-                {"params": text, "weight_decay": config.text_weight_decay},
-                {"params": rest, "weight_decay": config.weight_decay},
-                {"params": [self.log_scale], "weight_decay": 0.0},
+                {"params": text, "weight_decay": config.text_weight_decay, "rate": 2.0},
+                {"params": rest, "weight_decay": config.weight_decay, "rate": 1.0},
+                {"params": [self.log_scale], "weight_decay": 0.0, "rate": 1.0},
             ],
             lr=config.learning_rate,
             betas=(0.9, 0.98),
@@ -110,38 +118,49 @@ class ContrastiveLearner:
         self._columns = np.array(list(self._members))
         self._share = weights / weights.sum()
 
-    def draw(self, update: int) -> tuple[Tensor, list[str], Tensor, Tensor]:
-        """Clips (B, L, h, w, 3), a caption for each, (B, B) who shows what, and (B, M) motion; by (seed, update)."""
+    def draw(self, update: int) -> tuple[Tensor, list[str], Tensor]:
+        """B rows of the clips, C captions of each, and (B, B * C) who shows what; by (seed, update)."""
         rng = np.random.default_rng((self.seed, update))
         columns = rng.choice(self._columns, self.config.batch_size, p=self._share)
         rows = np.array([rng.choice(self._members[column]) for column in columns])
-        texts = [draw_caption(self.captions[CONCEPTS[column]], rng) for column in columns]
-        shown = torch.from_numpy(self.clips.labels[rows][:, columns])
-        frames = _shifted(self.clips.frames[torch.from_numpy(rows)], rng)
-        return frames, texts, shown, self.clips.motion[torch.from_numpy(rows)]
+        said = columns.repeat(self.config.captions_per_clip)
+        texts = [draw_caption(self.captions[CONCEPTS[column]], rng) for column in said]
+        return torch.from_numpy(rows), texts, torch.from_numpy(self.clips.labels[rows][:, said])
 
     def update(self, update: int) -> dict[str, Tensor]:
         """One optimiser step."""
         model, device = self.model.train().requires_grad_(True), self.model.device
-        frames, texts, shown, motion = self.draw(update)
+        rows, texts, shown = self.draw(update)
         for group in self.optimizer.param_groups:
-            group["lr"] = self._learning_rate(update)
-        with torch.autocast(device.type, dtype=torch.bfloat16):
-            video = model.video(frames.to(device))
-        video = video.float()
-        text = model.text(texts)
-        losses = contrastive_loss(video, text, shown.to(device), self.log_scale.exp().clamp(max=50))
-        motion_loss = F.smooth_l1_loss(self.motion_head(video * video.shape[-1] ** 0.5), motion.to(device))
-        loss = losses.mean() + self.config.motion_weight * motion_loss
-        check_finite({"contrastive_loss": losses, "motion_loss": motion_loss})
+            group["lr"] = group["rate"] * self._learning_rate(update)
+        video = self._embed(rows, update)
+        contrastive = contrastive_loss(video, model.text(texts), shown.to(device), self.log_scale.exp().clamp(max=50))
+        motion_loss = self._motion_loss(video, rows)
+        loss = contrastive + self.config.motion_weight * motion_loss
+        check_finite({"contrastive_loss": contrastive, "motion_loss": motion_loss})
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
         return {
-            "vlm/contrastive_loss": losses.mean().detach(),
+            "vlm/contrastive_loss": contrastive.detach(),
             "vlm/motion_loss": motion_loss.detach(),
             "vlm/scale": self.log_scale.detach().exp(),
         }
+
+    def _embed(self, rows: Tensor, update: int) -> Tensor:
+        """(B, E) unit embeddings of clips, moved by a few pixels; the given ones if the video tower does not learn."""
+        device = self.model.device
+        if self.video_embeddings is not None:
+            return self.video_embeddings[rows].to(device)
+        frames = _shifted(self.clips.frames[rows], np.random.default_rng((self.seed, update, 1)))
+        with torch.autocast(device.type, dtype=torch.bfloat16):
+            video = self.model.video(frames.to(device))
+        return video.float()
+
+    def _motion_loss(self, video: Tensor, rows: Tensor) -> Tensor:
+        """() error of the motion that is predicted from (B, E) embeddings."""
+        predicted = self.motion_head(video * video.shape[-1] ** 0.5)
+        return F.smooth_l1_loss(predicted, self.clips.motion[rows].to(video.device))
 
     def state_tensors(self) -> dict[str, Tensor]:
         """Weights and optimiser state."""

@@ -24,7 +24,12 @@ class MiniVLMConfig:
     feature_dim: int = 128
     """Length of the feature of one pair of frames."""
     hidden_dim: int = 256
+    """Of the video tower's mixing."""
+    token_dim: int = 256
+    """Hidden width of what is learnt for each token."""
+    text_hidden_dim: int = 512
     text_dropout: float = 0.1
+    """Share of tokens, and of entries that a token's residual sees, dropped in training."""
 
     def __post_init__(self) -> None:
         if self.frames_per_clip < 2:
@@ -80,19 +85,31 @@ class VideoTower(nn.Module):
 
 
 class TextTower(nn.Module):
-    """Frozen token vectors, their weighted mean, and a learnt projection that is nearly linear.
+    """Frozen token vectors, each moved and weighed by what was learnt, their mean, and a projection.
 
-    What words mean is in the frozen vectors; a plain projection keeps wordings that training never saw near those
-    that it saw.
+    What words mean is in the frozen vectors. A residual for each token, which sees its two neighbours, and a weight
+    that says how much it counts are enough to tell thousands of wordings apart; the mean and a nearly plain projection
+    keep wordings that training never saw near those that it saw.
     """
 
     def __init__(self, config: MiniVLMConfig, tokens: TokenVectors) -> None:
         super().__init__()
         self.tokens = tokens
         self.dropout = config.text_dropout
+        self.scale = tokens.dim**0.5  # unit vectors become entries of unit size
+        moved, counts = nn.Linear(config.token_dim, tokens.dim), nn.Linear(64, 1)
+        for last in (moved, counts):  # begins as the weighted mean of the frozen vectors
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
+        self.residual = nn.Sequential(
+            nn.Dropout(config.text_dropout), nn.Linear(3 * tokens.dim, config.token_dim), nn.SiLU(), moved
+        )
+        self.attention = nn.Sequential(nn.Linear(tokens.dim, 64), nn.SiLU(), counts)
         self.project = nn.Linear(tokens.dim, config.embed_dim)
         self.bend = nn.Sequential(
-            nn.Linear(tokens.dim, config.hidden_dim), nn.SiLU(), nn.Linear(config.hidden_dim, config.embed_dim)
+            nn.Linear(tokens.dim, config.text_hidden_dim),
+            nn.SiLU(),
+            nn.Linear(config.text_hidden_dim, config.embed_dim),
         )
 
     def pool(self, texts: Sequence[str]) -> Tensor:
@@ -101,7 +118,11 @@ class TextTower(nn.Module):
         if self.training:
             kept = weights * (torch.rand_like(weights) >= self.dropout)
             weights = torch.where(kept.sum(-1, keepdim=True) > 0, kept, weights)
-        return F.normalize((vectors * weights.unsqueeze(-1)).sum(1), dim=-1)
+        scaled = vectors * self.scale
+        before, after = F.pad(scaled, (0, 0, 1, 0))[:, :-1], F.pad(scaled, (0, 0, 0, 1))[:, 1:]
+        moved = vectors + self.residual(torch.cat([before, scaled, after], dim=-1))
+        weights = weights * self.attention(scaled).squeeze(-1).exp()
+        return F.normalize((moved * weights.unsqueeze(-1)).sum(1), dim=-1)
 
     def forward(self, texts: Sequence[str]) -> Tensor:
         """Unit embedding of texts, (N, E)."""

@@ -1,0 +1,100 @@
+"""Writes the tables of the model cards from the measurements that are committed beside them.
+
+    python recipes/model_cards.py [--check]
+
+A card marks where a table stands by `<!-- table NAME -->` and `<!-- end -->`. With --check nothing is written and the
+exit code is 1 where a card is out of date.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+DOCS = Path(__file__).parents[1] / "docs"
+GROUPS = ("own look", "random looks", "simulated")
+KINDS = ("captions", "captions of attributes", "held-out wordings")
+BLOCK = re.compile(r"(<!-- table (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+Json = dict[str, Any]
+
+
+def retrieval_table(report: Json) -> str:
+    """Share of wordings whose clip ranks first, by kind of wording and of clip."""
+    rows = [[kind, *(f"{report[f'{kind}, {group}']['accuracy']:.2f}" for group in GROUPS)] for kind in KINDS]
+    rows.append(["candidates", *(str(report[f"captions, {group}"]["candidates"]) for group in GROUPS)])
+    return table(["", *GROUPS], rows)
+
+
+def retrieval_by_behaviour(report: Json) -> str:
+    """The same for each behaviour."""
+    columns = [f"{kind}, {group}" for kind in ("captions", "held-out wordings") for group in GROUPS]
+    concepts = report[columns[0]]["by_concept"] | report["held-out wordings, own look"]["by_concept"]
+    shares = [{name: f"{share:.2f}" for name, share in report[column]["by_concept"].items()} for column in columns]
+    return table(["", *columns], [[f"`{name}`", *(share.get(name, "–") for share in shares)] for name in concepts])
+
+
+def score_table(result: Json) -> str:
+    """Scores of a model's tasks (`recipes/score_model.py`)."""
+    seeds = " / ".join(str(seed) for seed in result["config"]["seeds"])
+    head = ["task", "prompt", "score", f"seeds {seeds}", "nothing", "random", "z-score", "imagined", "seconds"]
+    rows = []
+    for row in result["tasks"]:
+        scores = " / ".join(f"{seed['score']:.2f}" for seed in row["seeds"])
+        imagined = mean(seed["imagined_reward"] for seed in row["seeds"])
+        seconds = mean(seed["seconds"] for seed in row["seeds"])
+        numbers = [f"{row['nothing']:.2f}", f"{row['random']:.2f}", f"{row['z_score']:+.1f}", f"{imagined:.2f}"]
+        rows.append([f"`{row['task']}`", row["prompt"], f"{row['score']:.2f}", scores, *numbers, f"{seconds:.0f}"])
+    references = [f"{mean(row[name] for row in result['tasks']):.2f}" for name in ("nothing", "random")]
+    rows.append(["mean", "", f"{result['mean']:.2f}", "", *references, "", "", ""])
+    return table(head, rows)
+
+
+def prediction_table(report: Json) -> str:
+    """Open-loop errors of a model (`recipes/predict_model.py`)."""
+    names = ("predicted", "copied", "reconstructed")
+    rows = [[store, *(f"{row[name]:.4f}" for name in names), f"{row['relative']:.2f}"] for store, row in report.items()]
+    return table(["data", *names, "predicted / copied"], rows)
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """Markdown."""
+    return "".join(f"| {' | '.join(row)} |\n" for row in [head, ["---"] * len(head), *rows])
+
+
+TABLES: dict[str, tuple[str, Callable[[Json], str]]] = {
+    "retrieval": ("mini_vlm_retrieval.json", retrieval_table),
+    "retrieval-by-behaviour": ("mini_vlm_retrieval.json", retrieval_by_behaviour),
+    "walker-scores": ("walker_mini_training/scores.json", score_table),
+    "walker-prediction": ("walker_mini_training/prediction.json", prediction_table),
+}
+"""Table -> file of its measurements, and what writes it."""
+
+
+def filled(card: str) -> str:
+    """A card's text with all its tables anew."""
+
+    def replace(match: re.Match[str]) -> str:
+        source, write = TABLES[match[2]]
+        return match[1] + write(json.loads((DOCS / source).read_text())) + match[3]
+
+    return BLOCK.sub(replace, card)
+
+
+def main(check: bool) -> int:
+    """Writes or checks every card; returns the exit code."""
+    stale = {path: new for path in sorted(DOCS.glob("*.md")) if (new := filled(path.read_text())) != path.read_text()}
+    for path, new in stale.items():
+        print(f"{path.name}: {'out of date' if check else 'written'}")
+        if not check:
+            path.write_text(new)
+    return int(check and bool(stale))
+
+
+if __name__ == "__main__":
+    sys.exit(main("--check" in sys.argv[1:]))
