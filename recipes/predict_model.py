@@ -59,7 +59,7 @@ def main(config: PredictConfig) -> None:
     table["all"] = {name: float(np.mean([row[name] for row in table.values()])) for name in table[stores[0].name]}
     table["all"]["relative"] = table["all"]["predicted"] / table["all"]["copied"]
     atomic_write(config.out / "prediction.json", json.dumps(table, indent=2) + "\n")
-    write_png(config.out / "prediction.png", np.concatenate(pictures).repeat(2, 0).repeat(2, 1))
+    write_png(config.out / "prediction.png", np.concatenate(pictures))
     print(f"{'mean squared error':24s} predicted  copied  reconstructed  predicted / copied")
     for name, row in table.items():
         numbers = f"{row['predicted']:.4f}     {row['copied']:.4f}  {row['reconstructed']:.4f}"

@@ -3,8 +3,8 @@
 #
 #   recipes/walker_mini.sh DIRECTORY
 #
-# Needs the mini VLM in the package (recipes/mini_vlm.sh makes it). On two free CPU cores: data 20 minutes, world model 30,
-# embeddings 3, connector 10.
+# Needs the mini VLM in the package (recipes/mini_vlm.sh makes it). On two free CPU cores: data 30 minutes, world model 40,
+# embeddings 2, connector 14, scores 45.
 set -eu
 
 work=${1:?usage: recipes/walker_mini.sh DIRECTORY}
@@ -18,4 +18,5 @@ genrl embed --data "$work/data" --vlm mini
 genrl pretrain mini --data "$work/data" --world-model "$work/world-model" --joint.updates 0 --out "$work/model"
 # float16, into the package, with the facts of its making.
 python "$here/ship_model.py" "$work/model/model" walker-mini
-python "$here/score_model.py" --model walker-mini --out "$work/scores"
+python "$here/predict_model.py" --data "$work/data" --out "$work/prediction"
+python "$here/score_model.py" --out "$work/scores"

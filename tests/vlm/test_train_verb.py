@@ -67,6 +67,18 @@ def test_it_trains_measures_and_after_a_stop_ends_with_the_same_weights(config, 
     assert all(whole[name].equal(resumed[name]) for name in whole)
 
 
+def test_a_kept_video_tower_stays_as_it_is_while_words_are_learnt(config, tmp_path) -> None:
+    first = train_vlm(config)
+    words = dataclasses.replace(config, out=tmp_path / "words", video_tower=first, seed=1)
+    old, new = load_checkpoint(first)[0], load_checkpoint(train_vlm(words))[0]
+    same = {name for name in old if old[name].equal(new[name])}
+    assert {name for name in old if name.startswith("video.")} <= same
+    assert "text.project.weight" not in same
+    wider = dataclasses.replace(words, fresh=True, model=dataclasses.replace(TINY, feature_dim=32))
+    with pytest.raises(UserError, match="--video-tower .* has --model.feature-dim 16, here it is 32"):
+        train_vlm(wider)
+
+
 def test_clips_of_a_store_join_the_puppets_and_are_measured_apart(config, tmp_path) -> None:
     train_vlm(dataclasses.replace(config, data=(walker_store(tmp_path / "store"),), store_clips=8))
     taken = load_checkpoint(config.out / "clips" / "train_store_0000")[0]

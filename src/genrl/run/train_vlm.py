@@ -81,6 +81,7 @@ def train_vlm(config: TrainVlmConfig) -> Path | None:
     get_figure(config.domain)
     check_look(config.look)
     device = pick_device(config.device)
+    kept = None if config.video_tower is None else _video_tower(config, config.video_tower)
     stores = find_stores(config.data) if config.data else []
     require_gl()
     with Run.open(config.out, "train-vlm", config, fresh=config.fresh, extendable=()) as run:
@@ -95,8 +96,8 @@ def train_vlm(config: TrainVlmConfig) -> Path | None:
         torch.manual_seed(config.seed)
         model = MiniVLM(config.model, TokenVectors.load()).to(device)
         embeddings = None
-        if config.video_tower is not None:
-            model.video.load_state_dict(_video_tower(config).video.state_dict())
+        if kept is not None:
+            model.video.load_state_dict(kept.video.state_dict())
             embeddings = model.embed_video(train.frames)
         learner = ContrastiveLearner(
             model,
@@ -120,16 +121,14 @@ def train_vlm(config: TrainVlmConfig) -> Path | None:
     return config.out / MODEL_DIRECTORY
 
 
-def _video_tower(config: TrainVlmConfig) -> MiniVLM:
+def _video_tower(config: TrainVlmConfig, directory: Path) -> MiniVLM:
     """The model whose video tower is kept."""
-    assert config.video_tower is not None
-    model = MiniVLM.load(config.video_tower)
+    model = MiniVLM.load(directory)
     text_only = {"token_dim", "text_hidden_dim", "text_dropout"}
-    for field_ in dataclasses.fields(model.config):
-        theirs, ours = getattr(model.config, field_.name), getattr(config.model, field_.name)
-        if field_.name not in text_only and theirs != ours:
-            option = f"--model.{field_.name.replace('_', '-')}"
-            raise UserError(f"--video-tower {config.video_tower} has {option} {theirs}, here it is {ours}")
+    for name in {option.name for option in dataclasses.fields(MiniVLMConfig)} - text_only:
+        theirs, ours = getattr(model.config, name), getattr(config.model, name)
+        if theirs != ours:
+            raise UserError(f"--video-tower {directory} has --model.{name.replace('_', '-')} {theirs}, here it is {ours}")
     return model
 
 
