@@ -128,7 +128,8 @@ def _video_tower(config: TrainVlmConfig, directory: Path) -> MiniVLM:
     for name in {option.name for option in dataclasses.fields(MiniVLMConfig)} - text_only:
         theirs, ours = getattr(model.config, name), getattr(config.model, name)
         if theirs != ours:
-            raise UserError(f"--video-tower {directory} has --model.{name.replace('_', '-')} {theirs}, here it is {ours}")
+            option = f"--model.{name.replace('_', '-')}"
+            raise UserError(f"--video-tower {directory} has {option} {theirs}, here it is {ours}")
     return model
 
 
