@@ -57,9 +57,12 @@ def score_table(result: Json) -> str:
 
 def prediction_table(report: Json) -> str:
     """Open-loop errors of a model (`recipes/predict_model.py`)."""
-    names = ("predicted", "copied", "reconstructed")
-    rows = [[store, *(f"{row[name]:.4f}" for name in names), f"{row['relative']:.2f}"] for store, row in report.items()]
-    return table(["data", *names, "predicted / copied"], rows)
+    names = [f"prediction/{name}" for name in ("error", "copy_error", "reconstruction_error")]
+    rows = [
+        [store, *(f"{row[name]:.4f}" for name in names), f"{row['prediction/relative_error']:.2f}"]
+        for store, row in report.items()
+    ]
+    return table(["data", "predicted", "copied", "reconstructed", "predicted / copied"], rows)
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:

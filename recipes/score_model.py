@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
+import threading
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -58,7 +60,7 @@ def main(config: ScoreConfig) -> None:
     prompts = chosen_prompts(config, model.model.spec.domain)
     context = multiprocessing.get_context("spawn")
     rows: dict[tuple[str, str, int], dict[str, Any]] = {}
-    with ProcessPoolExecutor(config.jobs, context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    with ProcessPoolExecutor(config.jobs, context, initializer=start_worker) as pool:
         triples = [(task, prompt, seed) for seed in config.seeds for task, prompt in prompts]
         jobs = {pool.submit(score_one, config, *triple): triple for triple in triples}
         references = {task: pool.submit(score_references, config, task) for task in dict(prompts)}
@@ -77,6 +79,14 @@ def main(config: ScoreConfig) -> None:
     atomic_write(config.out / "scores.json", json.dumps(result, indent=2) + "\n")
     atomic_write(config.out / "scores.md", score_table(result))
     print((config.out / "scores.md").read_text())
+
+
+def start_worker() -> None:
+    """One thread, and an end with the process that started it: learning goes on where it was when run again."""
+    torch.set_num_threads(1)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
 
 
 def chosen_prompts(config: ScoreConfig, domain: str) -> list[tuple[str, str]]:

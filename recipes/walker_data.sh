@@ -1,6 +1,7 @@
 #!/bin/sh
 # Data of the walker's mini model: 24,000 frames each of run, walk and stand, 60,000 of exploration, and 24,000 of short
-# episodes, which hold many more falls and recoveries. Two processes, one a core; about 30 minutes on two free cores. Run again after an interruption, it goes on.
+# episodes, which hold many more falls and recoveries. Two processes, one a core; about 30 minutes on two free cores.
+# Run again after an interruption, it goes on.
 #
 #   recipes/walker_data.sh DIRECTORY [STEPS]
 set -eu

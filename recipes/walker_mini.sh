@@ -20,3 +20,7 @@ genrl pretrain mini --data "$work/data" --world-model "$work/world-model" --join
 python "$here/ship_model.py" "$work/model/model" walker-mini
 python "$here/predict_model.py" --data "$work/data" --out "$work/prediction"
 python "$here/score_model.py" --out "$work/scores"
+# The tables of the model card.
+cp "$work/prediction/prediction.json" "$work/scores/scores.json" "$here/../docs/walker_mini_training/"
+cp "$work/prediction/prediction.png" "$here/../docs/images/"
+python "$here/model_cards.py"

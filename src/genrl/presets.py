@@ -38,7 +38,7 @@ def pretrain_presets() -> dict[str, Any]:
     from genrl.models.learner import FoundationLearnerConfig
     from genrl.models.rssm import RssmConfig
     from genrl.models.world_model import WorldModelConfig
-    from genrl.run.pretrain import PretrainConfig, StageConfig
+    from genrl.run.pretrain import FrameStageConfig, PretrainConfig, StageConfig
 
     fast = OptimizerConfig(learning_rate=1e-3, eps=1e-8, clip=1000.0, weight_decay=1e-6)
     learner = FoundationLearnerConfig(fast, fast)
@@ -54,6 +54,7 @@ def pretrain_presets() -> dict[str, Any]:
     debug = replace(
         mini,
         model=FoundationConfig(WorldModelConfig(rssm=tiny_rssm, cnn_depth=2), ConnectorConfig()),
+        frame=FrameStageConfig(2, 2, 1, learner, fixed_code=1),
         joint=StageConfig(4, 2, 8, learner),
         joint_connector=True,
         latent=StageConfig(4, 2, 8, learner),

@@ -68,3 +68,31 @@ def test_kl_balance_divides_the_gradient_between_both_sides() -> None:
     kl_divergence(plain_posterior, plain_prior).sum().backward()
     torch.testing.assert_close(posterior.grad, 0.15 * plain_posterior.grad)
     torch.testing.assert_close(prior.grad, 0.85 * plain_prior.grad)
+
+
+def test_a_calibrated_posterior_tells_the_frames_apart_from_the_start() -> None:
+    torch.manual_seed(0)
+    world_model, frames = tiny_model().world_model, tiny_batch(4, 8).frames.flatten(0, 1)
+    world_model.calibrate(frames, spread=2.0)
+    logits = world_model.encode(frames)[0].detach()
+    torch.testing.assert_close(logits.mean(0), torch.zeros(3, 4), rtol=0, atol=1e-4)
+    torch.testing.assert_close(logits.std(0), torch.full((3, 4), 2.0), rtol=1e-3, atol=0)
+
+
+def test_frames_alone_train_encoder_and_decoder_and_a_fixed_code_the_decoder_only() -> None:
+    world_model, batch = tiny_model().world_model, tiny_batch()
+    for fixed in (True, False):
+        losses, _ = world_model.frame_losses(batch.frames, fixed_code=fixed)
+        world_model.total_loss(losses).backward()
+        assert world_model.decoder.input.weight.grad is not None
+        assert (world_model.encoder.layers[0].weight.grad is None) == fixed
+        assert all(parameter.grad is None for parameter in world_model.rssm.dynamics.parameters())
+
+
+def test_the_uniform_prior_asks_for_nothing_of_a_uniform_posterior() -> None:
+    world_model, batch = tiny_model().world_model, tiny_batch()
+    with torch.no_grad():
+        world_model.rssm.posterior_head.output.weight.zero_()
+        world_model.rssm.posterior_head.output.bias.zero_()
+    losses, _ = world_model.frame_losses(batch.frames)
+    torch.testing.assert_close(losses["uniform_kl"], torch.zeros(2, 8), rtol=0, atol=1e-5)

@@ -52,8 +52,9 @@ class WindowSampler:
             batch_size: Windows per batch.
             seed: Seed of the order.
             embedding: Name of the video-language model whose embeddings to read; None reads none.
-            resident: Device to keep the whole data set on; the batches are the same ones, on that device. None reads
-                them from disk, with a memory that does not depend on the size of the data set.
+            resident: Device to keep the whole data set on, from the first batch until `release`; the batches are the
+                same ones, on that device. None reads them from disk, with a memory that does not depend on the size of
+                the data set.
             read_ahead: Batches to read in the background.
 
         Raises:
@@ -74,7 +75,8 @@ class WindowSampler:
             self.embedding_info = _common_embedding(self._stores, embedding)
             self._fields = (*FIELDS, f"embedding/{embedding}")
         self._index_windows()
-        self._resident = None if resident is None else self._load(torch.device(resident))
+        self._resident_device = None if resident is None else torch.device(resident)
+        self._resident: dict[str, Tensor] = {}
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="read-ahead")
         self._ahead: dict[int, Future[SequenceBatch]] = {}
 
@@ -90,8 +92,8 @@ class WindowSampler:
         Raises:
             UserError: If a file of a store is damaged.
         """
-        if self._resident is not None:
-            return self._gather(update)
+        if self._resident_device is not None:
+            return self._gather(update, self._resident_device)
         wanted = range(update, update + 1 + self._read_ahead)
         for late in [number for number in self._ahead if number not in wanted]:
             self._ahead.pop(late).cancel()
@@ -178,10 +180,15 @@ class WindowSampler:
         offset = np.cumsum([0, *(store.num_frames for store in self._stores)])
         return torch.from_numpy(first + offset[store_of])[:, None] + torch.arange(self._length)
 
-    def _gather(self, update: int) -> SequenceBatch:
-        """Take a batch from the resident data set."""
-        assert self._resident is not None
-        rows = self.rows(update).to(self._resident["frames"].device)
+    def release(self) -> None:
+        """Gives back the memory of a resident data set; the next batch loads it again."""
+        self._resident = {}
+
+    def _gather(self, update: int, device: torch.device) -> SequenceBatch:
+        """Take a batch from the resident data set, which the first one loads."""
+        if not self._resident:
+            self._resident = self._load(device)
+        rows = self.rows(update).to(device)
         return self._to_batch({field: values[rows] for field, values in self._resident.items()})
 
     def _to_batch(self, tensors: dict[str, Tensor]) -> SequenceBatch:

@@ -110,6 +110,21 @@ class FoundationLearner:
         self.connector_optimizer.load_state(select(tensors, "connector_optimizer."))
 
 
+class FrameLearner(FoundationLearner):
+    """First stage: encoder, posterior and decoder from single frames, which need not be neighbours.
+
+    Frames drawn one by one teach far more than as many in a row, which look alike.
+    """
+
+    def update_frames(
+        self, frames: Tensor, learning_rate_scale: float = 1.0, fixed_code: bool = False
+    ) -> dict[str, Tensor]:
+        """One step from (B, T, h, w, 3) uint8 frames; `fixed_code` leaves encoder and posterior as they are."""
+        with autocast(frames.device, self.config.precision):
+            losses, metrics = self.model.world_model.frame_losses(frames, fixed_code)
+        return self.step(losses, {}, metrics, learning_rate_scale)
+
+
 class LatentLearner(FoundationLearner):
     """Second stage: encoder and decoder frozen, everything sequential trained on cached posteriors.
 

@@ -52,6 +52,25 @@ class RSSM(nn.Module):
         logits = self.posterior_head(embed)
         return logits, straight_through(logits, mode, generator)
 
+    @torch.no_grad()
+    def calibrate_posterior(self, embed: Tensor, spread: float) -> None:
+        """Scales the fresh posterior's output so that logits tell frames apart from the start.
+
+        Fresh logits hardly differ between frames that look alike; straight-through gradients then take thousands of
+        updates to find what the samples are for. Over the given frames each logit gets mean 0.
+
+        Args:
+            embed: (N, embed_dim) embeddings of some frames of the data set.
+            spread: Standard deviation that each logit gets over them.
+
+        Source: data-dependent initialisation, Salimans & Kingma 2016 (arXiv 1602.07868), section 3.
+        """
+        output = self.posterior_head.output
+        logits = self.posterior_head(embed).flatten(1)
+        scale = spread / logits.std(0).clamp(min=1e-6)
+        output.weight.mul_(scale[:, None])
+        output.bias.sub_(logits.mean(0)).mul_(scale)
+
     def observe(self, logits: Tensor, stoch: Tensor, action: Tensor, is_first: Tensor) -> tuple[LatentState, Tensor]:
         """Runs the recurrence along known posterior samples.
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor, nn
 
 from genrl.models.decoder import Decoder, reconstruction_loss
 from genrl.models.encoder import Encoder, normalise_frames
 from genrl.models.rssm import RSSM, RssmConfig, balanced_kl
 from genrl.models.state import LatentState
-from genrl.nn.distributions import TwoHot, entropy
+from genrl.nn.distributions import TwoHot, entropy, kl_divergence
 from genrl.nn.layers import MLP
 
 
@@ -56,6 +57,11 @@ class WorldModel(nn.Module):
             width, layers = config.reward_head_units, config.reward_head_layers
             self.reward_head = MLP(config.rssm.feature_dim, self.two_hot.num_buckets, width, layers)
 
+    def calibrate(self, frames: Tensor, spread: float) -> None:
+        """Data-dependent start of the posterior, from (N, h, w, 3) uint8 frames; see `RSSM.calibrate_posterior`."""
+        with torch.no_grad():
+            self.rssm.calibrate_posterior(self.encoder(normalise_frames(frames)), spread)
+
     def encode(self, frames: Tensor, mode: bool = False) -> tuple[Tensor, Tensor]:
         """(..., h, w, 3) uint8 frames -> posterior logits and samples, (..., S, K) each."""
         return self.rssm.posterior(self.encoder(normalise_frames(frames)), mode)
@@ -87,6 +93,23 @@ class WorldModel(nn.Module):
             losses["reward"] = -self.two_hot.log_prob(self.reward_head(posterior.features.detach()), reward)
         return losses, posterior, metrics
 
+    def frame_losses(self, frames: Tensor, fixed_code: bool = False) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """The part of `losses` that needs no time: before there are dynamics, the prior is uniform.
+
+        Args:
+            frames: (B, T, h, w, 3) uint8; their order does not matter.
+            fixed_code: Give no gradient to encoder and posterior, so that the decoder learns to read them first.
+
+        Returns:
+            Losses and metrics by name, (B, T) each.
+        """
+        images = normalise_frames(frames)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not fixed_code):
+            logits, stoch = self.rssm.posterior(self.encoder(images))
+        uniform_kl = kl_divergence(logits, torch.zeros_like(logits))
+        losses = {"reconstruction": reconstruction_loss(self.decoder(stoch), images), "uniform_kl": uniform_kl}
+        return losses, {"posterior_entropy": entropy(logits.detach())}
+
     def latent_losses(
         self, logits: Tensor, stoch: Tensor, action: Tensor, is_first: Tensor
     ) -> tuple[dict[str, Tensor], LatentState, dict[str, Tensor]]:
@@ -98,6 +121,7 @@ class WorldModel(nn.Module):
 
     def total_loss(self, losses: Mapping[str, Tensor]) -> Tensor:
         """() weighted sum of the means."""
-        scales = {"kl": self.config.kl_scale}
+        # To a prior that cannot learn, the posterior moves at its own share of the KL.
+        scales = {"kl": self.config.kl_scale, "uniform_kl": self.config.kl_scale * (1 - self.config.kl_balance)}
         terms = [scales.get(name, 1.0) * value.mean() for name, value in losses.items()]
         return sum(terms[1:], terms[0])

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from genrl.data.batch import SequenceBatch
 from genrl.data.sampler import WindowSampler
 from genrl.data.store import open_stores
 from genrl.evaluation.prediction import Prediction, predict_open_loop, prediction_video
@@ -23,10 +23,18 @@ from genrl.infra.progress import ProgressReport
 from genrl.infra.rundir import Run
 from genrl.models.foundation import FoundationConfig, FoundationModel, ModelSpec
 from genrl.models.latents import LatentCache
-from genrl.models.learner import FoundationLearner, FoundationLearnerConfig, LatentLearner
+from genrl.models.learner import FoundationLearner, FoundationLearnerConfig, FrameLearner, LatentLearner
 from genrl.run.prompting import load_model
 from genrl.vlm.registry import column_name, load_vlm
 
+LEARNERS: dict[str, type[FoundationLearner]] = {
+    "frame": FrameLearner,
+    "joint": FoundationLearner,
+    "latent": LatentLearner,
+}
+"""Stages in their order; each has a configuration of its name."""
+CALIBRATION_BATCHES = 8
+"""Batches of frames that the posterior's start is fitted to."""
 PREDICTION_WINDOWS = 16
 """Windows of the open-loop prediction that is logged."""
 VIDEO_SCALE = 3
@@ -50,9 +58,9 @@ class StageConfig:
     """Updates over which the learning rate rises from zero."""
 
     def __post_init__(self) -> None:
-        if self.updates < 0 or self.batch_size < 1 or self.window < 2 or self.warmup < 0:
+        if self.updates < 0 or self.batch_size < 1 or self.window < 1 or self.warmup < 0:
             raise ValueError(
-                "updates and warmup must be 0 or more, batch-size at least 1, window at least 2; got "
+                "updates and warmup must be 0 or more, batch-size and window at least 1; got "
                 f"{self.updates}, {self.warmup}, {self.batch_size}, {self.window}"
             )
 
@@ -66,12 +74,26 @@ class StageConfig:
 
 
 @dataclass(frozen=True)
+class FrameStageConfig(StageConfig):
+    """The stage from single frames."""
+
+    updates: int = 0
+    batch_size: int = 64
+    window: int = 1
+    spread: float = 2.0
+    """Standard deviation over frames that posterior logits begin with."""
+    fixed_code: int = 120
+    """First updates, in which the decoder alone learns: until it reads the samples, the encoder's gradient is noise."""
+
+
+@dataclass(frozen=True)
 class PretrainConfig:
     """Pretrain world model, connector and aligner on an episode store.
 
-    The joint stage trains from frames. The latent stage, where asked for, then freezes encoder and decoder, computes
-    every posterior of the data set once, and trains what is sequential (GRU, dynamics, connector, aligner) from them,
-    about ten times faster. The result is OUT/model. The same command resumes.
+    The joint stage trains from windows of frames. The frame stage, where asked for, precedes it: encoder and decoder
+    learn from single frames, without time. The latent stage, where asked for, then freezes encoder and decoder,
+    computes every posterior of the data set once, and trains what is sequential (GRU, dynamics, connector, aligner)
+    from them, about ten times faster. The result is OUT/model. The same command resumes.
     """
 
     data: tuple[Path, ...] = ()
@@ -84,8 +106,10 @@ class PretrainConfig:
     """Start from the world model of this model (a name or directory): to connect it to another VLM, or to go on in the
     latent stage (--joint.updates 0)."""
     model: FoundationConfig = field(default_factory=FoundationConfig)
+    frame: FrameStageConfig = field(default_factory=FrameStageConfig)
+    """Stage from single frames; left out where --world-model gives one that has learnt."""
     joint: StageConfig = field(default_factory=lambda: StageConfig(updates=500_000, batch_size=48, window=48))
-    """Stage from frames."""
+    """Stage from windows."""
     joint_connector: bool = True
     """Train connector and aligner in the joint stage too; without, it needs no embeddings."""
     latent: StageConfig = field(default_factory=lambda: StageConfig(updates=0, batch_size=48, window=48))
@@ -105,20 +129,52 @@ class PretrainConfig:
 class Pretraining:
     """The learner of the present stage, as one thing that a run saves and restores."""
 
-    def __init__(self, model: FoundationModel, config: PretrainConfig, device: torch.device) -> None:
+    def __init__(
+        self,
+        model: FoundationModel,
+        samplers: Mapping[str, WindowSampler],
+        config: PretrainConfig,
+        device: torch.device,
+    ) -> None:
         self.model = model
+        self.samplers = samplers
         self.config = config
         self.device = device
-        self.learner = FoundationLearner(model, config.joint.learner)
+        self.cache: LatentCache | None = None
+        self.stage = ""
+        self.learner: FoundationLearner
 
-    @property
-    def stage(self) -> str:
-        """joint or latent."""
-        return "latent" if isinstance(self.learner, LatentLearner) else "joint"
+    def enter(self, stage: str) -> None:
+        """Fresh optimisers over what the stage trains, unless it is the present one."""
+        if stage != self.stage:
+            if self.stage:
+                self.samplers[self.stage].release()
+            self.stage = stage
+            config: StageConfig = getattr(self.config, stage)
+            self.learner = LEARNERS[stage](self.model, config.learner)
 
-    def start_latent(self) -> None:
-        """Fresh optimisers over the sequential parts, encoder and decoder frozen."""
-        self.learner = LatentLearner(self.model, self.config.latent.learner)
+    def update(self, number: int, done: int) -> dict[str, Tensor]:
+        """One update of the present stage.
+
+        Args:
+            number: Update of the run, which names the batch.
+            done: Updates of this stage before.
+        """
+        sampler = self.samplers[self.stage]
+        config: StageConfig = getattr(self.config, self.stage)
+        rate = config.rate(done)
+        if isinstance(self.learner, LatentLearner):
+            if self.cache is None:
+                self.cache = cache_latents(self, sampler)
+            return self.learner.update_latents(self.cache.batch(sampler.rows(number)), rate)
+        batch = sampler.batch(number).to(self.device)
+        if not isinstance(self.learner, FrameLearner):
+            return self.learner.update(batch, rate)
+        assert isinstance(config, FrameStageConfig)
+        if not done:
+            frames = [sampler.batch(number + i).frames.flatten(0, 1) for i in range(CALIBRATION_BATCHES)]
+            self.model.world_model.calibrate(torch.cat(frames).to(self.device), config.spread)
+        return self.learner.update_frames(batch.frames, rate, fixed_code=done < config.fixed_code)
 
     def state_tensors(self) -> dict[str, Tensor]:
         """Those of the learner."""
@@ -130,8 +186,7 @@ class Pretraining:
 
     def load_state(self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
         """Takes back what `state_tensors` and `state_meta` gave."""
-        if meta["stage"] == "latent":
-            self.start_latent()
+        self.enter(meta["stage"])
         self.learner.load_state(tensors, meta)
 
 
@@ -159,63 +214,64 @@ def pretrain(config: PretrainConfig) -> Path:
         model = FoundationModel(config.model, spec).to(device)
         if config.world_model is not None:
             adopt_world_model(model, config.world_model)
-        training = Pretraining(model, config, device)
+        training = Pretraining(model, samplers, config, device)
         start = run.restore(training)
-        train(run, training, samplers, start)
+        train(run, training, start)
         if not run.stopped:
-            results = prediction_errors(predict(training.model, samplers, device))
-            updates = {"joint": config.joint.updates, "latent": config.latent.updates}
-            training.model.save(run.path / "model", updates=updates, measured=results)
+            results = prediction_errors(predict(training.model, config, device))
+            training.model.save(run.path / "model", updates=stage_updates(config), measured=results)
             run.finish({"model": str(run.path / "model"), **results})
             print(f"model: {run.path / 'model'}")
     return out / "model"
 
 
-def train(run: Run, training: Pretraining, samplers: Mapping[str, WindowSampler], start: int) -> None:
-    """Both stages in one count of updates, the joint one first."""
+def train(run: Run, training: Pretraining, start: int) -> None:
+    """All stages in one count of updates."""
     config, device = training.config, training.device
-    joint_updates = config.joint.updates
-    cache: LatentCache | None = None
-    total = joint_updates + config.latent.updates
+    updates = stage_updates(config)
+    first = dict(zip(updates, accumulate(updates.values(), initial=0), strict=False))
+    total = sum(updates.values())
     for update in run.updates(total, start, "pretrain", headline="loss/kl"):
-        if update < joint_updates:
-            batch = samplers["joint"].batch(update).to(device)
-            assert isinstance(training.learner, FoundationLearner)
-            metrics = training.learner.update(batch, config.joint.rate(update))
-        else:
-            if training.stage == "joint":
-                training.start_latent()
-            if cache is None:
-                cache = cache_latents(training, samplers["latent"])
-            assert isinstance(training.learner, LatentLearner)
-            latents = cache.batch(samplers["latent"].rows(update))
-            metrics = training.learner.update_latents(latents, config.latent.rate(update - joint_updates))
+        stage = next(name for name in reversed(updates) if updates[name] and update >= first[name])
+        training.enter(stage)
+        metrics = training.update(update, update - first[stage])
         run.log(update, metrics, every=config.log_every)
-        if config.video_every and (update + 1) % config.video_every == 0:
-            prediction = predict(training.model, samplers, device)
+        if config.video_every and stage != "frame" and (update + 1) % config.video_every == 0:
+            prediction = predict(training.model, config, device)
             log_prediction(run, prediction, update, training.model.spec.frames_per_second)
         run.save(update, training, every=config.save_every)
+
+
+def stage_updates(config: PretrainConfig) -> dict[str, int]:
+    """Updates of each stage, in their order."""
+    updates = {stage: getattr(config, stage).updates for stage in LEARNERS}
+    return updates | {"frame": 0} if config.world_model is not None else updates
 
 
 def make_samplers(config: PretrainConfig, device: torch.device) -> dict[str, WindowSampler]:
     """One sampler for each stage that has updates; refuses data that do not fit together."""
     samplers = {}
     column = column_name(config.vlm)
-    if config.joint.updates:
-        resident = device.type == "cuda" if config.resident is None else config.resident
+    resident = device if (device.type == "cuda" if config.resident is None else config.resident) else None
+    updates = stage_updates(config)
+    if updates["frame"]:
+        samplers["frame"] = WindowSampler(
+            config.data, config.frame.window, config.frame.batch_size, config.seed, resident=resident
+        )
+    if updates["joint"]:
         samplers["joint"] = WindowSampler(
             config.data,
             config.joint.window,
             config.joint.batch_size,
             config.seed,
             embedding=column if config.joint_connector else None,
-            resident=device if resident else None,
+            resident=resident,
         )
-    if config.latent.updates:
+    if updates["latent"]:
         stage = config.latent
         samplers["latent"] = WindowSampler(config.data, stage.window, stage.batch_size, config.seed, column)
     if not samplers:
-        raise UserError("--joint.updates and --latent.updates are both 0: nothing to train")
+        raise UserError("--frame.updates, --joint.updates and --latent.updates are all 0: nothing to train")
     return samplers
 
 
@@ -229,7 +285,7 @@ def model_spec(config: PretrainConfig, samplers: Mapping[str, WindowSampler]) ->
         vlm = load_vlm(config.vlm)
         name, checksum, dim, frames = vlm.name, vlm.checksum, vlm.embed_dim, vlm.frames_per_clip
     for stage, sampler in samplers.items():
-        window = config.joint.window if stage == "joint" else config.latent.window
+        window = getattr(config, stage).window
         if sampler.embedding_info and window % frames:
             raise UserError(f"--{stage}.window {window} is not a multiple of the {frames} frames that {name} reads")
     if data.frame_size != 64:
@@ -273,12 +329,11 @@ def cache_latents(training: Pretraining, sampler: WindowSampler) -> LatentCache:
         return LatentCache(training.model.world_model, stores, column, training.device, progress=progress.advance)
 
 
-def predict(model: FoundationModel, samplers: Mapping[str, WindowSampler], device: torch.device) -> Prediction:
-    """Open-loop prediction of the same few windows each time."""
-    batch = next(iter(samplers.values())).batch(0)
-    windows = [batch.frames, batch.action, batch.reward, batch.is_first, batch.is_terminal]
-    few = SequenceBatch(*(value[:PREDICTION_WINDOWS] for value in windows)).to(device)
-    return predict_open_loop(model.world_model, few)
+def predict(model: FoundationModel, config: PretrainConfig, device: torch.device) -> Prediction:
+    """Open-loop prediction of the same few windows each time, as long as the longest that training reads."""
+    window = max(getattr(config, stage).window for stage, updates in stage_updates(config).items() if updates)
+    sampler = WindowSampler(config.data, max(window, 8), PREDICTION_WINDOWS, config.seed, read_ahead=0)
+    return predict_open_loop(model.world_model, sampler.batch(0).to(device))
 
 
 def prediction_errors(prediction: Prediction) -> dict[str, float]:
