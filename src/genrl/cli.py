@@ -48,6 +48,8 @@ VERBS = {
     "data inspect": Verb(
         "genrl.run.data", "InspectConfig", "inspect", "counts, rewards, broken episodes, contact sheet"
     ),
+    "data pack": Verb("genrl.run.data", "PackConfig", "pack", "keep trajectories without frames, in one small file"),
+    "data draw": Verb("genrl.run.data", "DrawConfig", "draw", "draw packed trajectories again, in any look"),
     "data import": Verb(
         "genrl.run.data", "ImportConfig", "import_", "turn episodes of the original's format into a store"
     ),

@@ -1,9 +1,10 @@
-"""`genrl data inspect` and `genrl data import`: look into stores, and fill them from files of the original."""
+"""`genrl data ...`: look into stores, import the original's, pack trajectories and draw them again."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import tyro
@@ -47,6 +48,29 @@ class ImportConfig:
     """Render look of the frames; the original's are of `paper`."""
     frame_size: int = 64
     """Height and width of the frames in the store; images of another size are resized."""
+
+
+@dataclass(frozen=True)
+class PackConfig:
+    """Keep what stores hold but their frames and embeddings, in one small file that `genrl data draw` reads."""
+
+    stores: tyro.conf.Positional[tuple[Path, ...]]
+    """Stores, or directories of stores."""
+    out: Path
+    """File to write, by custom named `.npz`."""
+
+
+@dataclass(frozen=True)
+class DrawConfig:
+    """Draw the stores of a `genrl data pack` file again, in any look; the same command again goes on."""
+
+    file: tyro.conf.Positional[Path]
+    """The file."""
+    out: Path
+    """Directory of the stores."""
+    look: Literal["paper", "fast"] = "fast"
+    workers: int = 2
+    """Processes that draw."""
 
 
 def inspect(config: InspectConfig) -> dict[Path, Inspection]:
@@ -97,6 +121,40 @@ def import_(config: ImportConfig) -> ImportReport:
         for file, reason in report.set_aside.items():
             console.print(f"  {file}: {reason}", soft_wrap=True, markup=False, highlight=False)
     return report
+
+
+def pack(config: PackConfig) -> None:
+    """Write the trajectories of stores to a file.
+
+    Raises:
+        UserError: If a store keeps no simulator states.
+    """
+    from genrl.interop.trajectories import pack_stores  # loads the simulator
+
+    paths = find_stores(config.stores)
+    if not paths:
+        raise UserError("name an episode store: genrl data pack STORE --out FILE")
+    size = pack_stores(paths, config.out)
+    print(f"{config.out}: trajectories of {len(paths)} stores, {size / 1e6:.1f} MB")
+
+
+def draw(config: DrawConfig) -> list[Path]:
+    """Draw the stores of a file of trajectories.
+
+    Raises:
+        UserError: If the file is none, or a store of that name holds something else.
+    """
+    from genrl.interop.trajectories import draw_store, read_packed  # loads the simulator
+
+    if config.workers < 1:
+        raise UserError(f"--workers must be at least 1, got {config.workers}")
+    stores = read_packed(config.file)
+    paths = [config.out / store.name for store in stores]
+    for store, path in zip(stores, paths, strict=True):
+        with ProgressReport(len(store.state), description=f"drawing {store.name}", unit="frame") as progress:
+            frames = draw_store(store, path, config.look, config.workers, progress.advance)
+        print(f"{path}: {frames} frames")
+    return paths
 
 
 def _print_store(console: Console, store: Store, inspection: Inspection) -> None:
