@@ -57,12 +57,20 @@ def score_table(result: Json) -> str:
 
 def prediction_table(report: Json) -> str:
     """Open-loop errors of a model (`recipes/predict_model.py`)."""
-    names = [f"prediction/{name}" for name in ("error", "copy_error", "reconstruction_error")]
+    names = [f"prediction/{name}" for name in ("error", "mean_error", "copy_error", "reconstruction_error")]
     rows = [
-        [store, *(f"{row[name]:.4f}" for name in names), f"{row['prediction/relative_error']:.2f}"]
+        [
+            store,
+            *(f"{row[name]:.4f}" for name in names),
+            f"{row['prediction/relative_error']:.2f}",
+            f"{row['prediction/relative_mean_error']:.2f}",
+        ]
         for store, row in report.items()
     ]
-    return table(["data", "predicted", "copied", "reconstructed", "predicted / copied"], rows)
+    return table(
+        ["data", "one future", "mean of 8", "copied", "reconstructed", "one future / copied", "mean of 8 / copied"],
+        rows,
+    )
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:

@@ -2,9 +2,9 @@
 
     python recipes/predict_model.py --model walker-mini --data DATA --out prediction
 
-5 frames are shown, 40 follow along the true actions. The error is beside that of copying the last frame shown, store
-by store, over windows drawn at random. Writes OUT/prediction.json and OUT/prediction.png, where rows are
-truth and prediction in turn, and a line marks the end of what was shown.
+5 frames are shown, 40 follow along the true actions: one sampled future, and the mean of eight. The errors stand beside
+that of copying the last frame shown, store by store, over windows drawn at random. Writes OUT/prediction.json and
+OUT/prediction.png, where rows are truth and one future in turn, and a line marks the end of what was shown.
 """
 
 from __future__ import annotations
@@ -59,7 +59,9 @@ def main(config: PredictConfig) -> None:
         table[store.name] = prediction_errors(prediction)
         pictures.append(strip(prediction))
     table["all"] = {name: float(np.mean([row[name] for row in table.values()])) for name in table[stores[0].name]}
-    table["all"]["prediction/relative_error"] = table["all"]["prediction/error"] / table["all"]["prediction/copy_error"]
+    copied = table["all"]["prediction/copy_error"]
+    table["all"]["prediction/relative_error"] = table["all"]["prediction/error"] / copied
+    table["all"]["prediction/relative_mean_error"] = table["all"]["prediction/mean_error"] / copied
     atomic_write(config.out / "prediction.json", json.dumps(table, indent=2) + "\n")
     write_png(config.out / "prediction.png", np.concatenate(pictures))
     print(prediction_table(table))

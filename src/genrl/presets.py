@@ -42,15 +42,16 @@ def pretrain_presets() -> dict[str, Any]:
 
     fast = OptimizerConfig(learning_rate=1e-3, eps=1e-8, clip=1000.0, weight_decay=1e-6)
     learner = FoundationLearnerConfig(fast, fast)
-    mini_rssm = RssmConfig(deter_dim=256, hidden_dim=256, num_variables=32, num_classes=16)
+    mini_rssm = RssmConfig(deter_dim=256, hidden_dim=256, num_variables=32, num_classes=16, ensemble=5)
     mini = PretrainConfig(
         model=FoundationConfig(WorldModelConfig(rssm=mini_rssm, cnn_depth=16)),
+        frame=FrameStageConfig(10_000, 64, 1, learner, "cosine", 0.1, 100),
         joint=StageConfig(9_000, 16, 16, learner, "cosine", 0.1, 100),
         joint_connector=False,
         latent=StageConfig(5_000, 32, 32, learner, "cosine", 0.03, 100),
         video_every=2000,
     )
-    tiny_rssm = RssmConfig(deter_dim=16, hidden_dim=16, num_variables=4, num_classes=4)
+    tiny_rssm = RssmConfig(deter_dim=16, hidden_dim=16, num_variables=4, num_classes=4, ensemble=2)
     debug = replace(
         mini,
         model=FoundationConfig(WorldModelConfig(rssm=tiny_rssm, cnn_depth=2), ConnectorConfig()),

@@ -23,8 +23,8 @@ SMALL = ActorCriticConfig(
 CONFIG = BehaviorConfig(SMALL, window=3)
 
 
-def make_learner(config: BehaviorConfig = CONFIG, discrete: bool = False) -> BehaviorLearner:
-    model = tiny_model(discrete=discrete)
+def make_learner(config: BehaviorConfig = CONFIG, discrete: bool = False, ensemble: int = 0) -> BehaviorLearner:
+    model = tiny_model(discrete=discrete, ensemble=ensemble)
     target = model.target(F.normalize(torch.randn(1, 10), dim=-1), config.actor_critic.horizon + 1, align=True)
     return BehaviorLearner(model, target, config)
 
@@ -146,3 +146,26 @@ def test_a_target_that_is_too_short_is_refused() -> None:
     model: FoundationModel = tiny_model()
     with pytest.raises(ValueError, match="horizon"):
         BehaviorLearner(model, model.target(torch.randn(1, 10), 5, align=False), CONFIG)
+
+
+def test_doubt_takes_the_disagreement_off_the_reward_that_returns_are_made_of() -> None:
+    learner = make_learner(replace(CONFIG, doubt=2.0), ensemble=3)
+    torch.manual_seed(0)
+    trajectory = learner.imagine(some_starts(learner))
+    trusting = BehaviorLearner(learner.model, learner.target, CONFIG)
+    trusting.actor_critic.load_state_dict(learner.actor_critic.state_dict())
+    with torch.no_grad():
+        doubted, trusted = learner.losses(trajectory)[1], trusting.losses(trajectory)[1]
+    assert doubted["imagined/disagreement"] > 0 and doubted["imagined/reward"] == trusted["imagined/reward"]
+    # A fresh critic says 0 everywhere, so that the loss in return is that of the discounted disagreement alone.
+    disagreement = learner.model.world_model.rssm.ensemble.disagreement(trajectory.states.deter)[:, :-1]
+    ours = learner.config.actor_critic
+    weights = torch.stack([torch.arange(6).sub(t).clamp(min=0) for t in range(6)])
+    factors = (ours.discount * ours.lambda_) ** weights * (torch.arange(6)[None] >= torch.arange(6)[:, None])
+    lost = 2.0 * (disagreement @ factors.T).mean()
+    torch.testing.assert_close(trusted["imagined/return"] - doubted["imagined/return"], lost)
+
+
+def test_doubt_without_an_ensemble_is_refused() -> None:
+    with pytest.raises(ValueError, match="ensemble"):
+        make_learner(replace(CONFIG, doubt=1.0))

@@ -33,7 +33,13 @@ class BehaviorConfig:
     """Steps b compared in the search for the best window."""
     drop_last_window: bool = False
     """Leave out the last full window, as the original does."""
+    doubt: float = 0.0
+    """Weight of the ensemble's disagreement, in nats a variable, that is taken off the reward; 0 as the original."""
     precision: Precision = "float32"
+
+    def __post_init__(self) -> None:
+        if self.doubt < 0:
+            raise ValueError(f"behavior.doubt must be 0 or more, got {self.doubt}")
 
 
 class BehaviorLearner:
@@ -47,6 +53,8 @@ class BehaviorLearner:
     def __init__(self, model: FoundationModel, target: LatentState, config: BehaviorConfig) -> None:
         self.model = model.eval().requires_grad_(False)
         self.config = config
+        if config.doubt and model.world_model.rssm.ensemble is None:
+            raise ValueError("behavior.doubt needs a model with an ensemble (--model.world-model.rssm.ensemble 5)")
         steps = config.actor_critic.horizon + 1
         if target.stoch.shape[1] < steps:
             raise ValueError(f"the target has {target.stoch.shape[1]} steps; horizon + 1 = {steps} are needed")
@@ -106,7 +114,13 @@ class BehaviorLearner:
         """Losses (B, H-1) and (B, H) of an imagined trajectory, and () metrics. Updates the return quantiles."""
         config = self.config.actor_critic
         features = trajectory.states.features  # (B, H+1, F)
-        reward = self.reward(trajectory.states)
+        reward = aligned = self.reward(trajectory.states)
+        ensemble, metrics = self.model.world_model.rssm.ensemble, {}
+        if self.config.doubt:
+            assert ensemble is not None, "checked when the learner was made"
+            disagreement = ensemble.disagreement(trajectory.states.deter)
+            reward = aligned - self.config.doubt * disagreement
+            metrics["imagined/disagreement"] = disagreement.detach().mean()
         values = self.actor_critic.target_value(features)
         returns = lambda_returns(reward[:, :-1], values[:, 1:], config.discount, config.lambda_)
         offset, scale = self.actor_critic.normalizer.update(returns)
@@ -120,8 +134,8 @@ class BehaviorLearner:
             "loss/critic": self.actor_critic.critic_loss(states[:, :-1], returns),
         }
         with torch.no_grad():
-            metrics = {
-                "imagined/reward": reward.mean(),
+            metrics |= {
+                "imagined/reward": aligned.mean(),
                 "imagined/return": returns.mean(),
                 "imagined/value": values.mean(),
                 "imagined/return_scale": scale,

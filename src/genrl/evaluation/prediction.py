@@ -20,8 +20,9 @@ class Prediction:
 
     Attributes:
         true_frames: (B, T, h, w, 3) uint8.
-        predicted_frames: (B, T, h, w, 3) uint8; the context is reconstructed, the rest predicted.
-        error: (T,) mean squared error per step, pixels in 0 ... 1.
+        predicted_frames: (B, T, h, w, 3) uint8; the context is reconstructed, the rest is one sampled future.
+        error: (T,) mean squared error per step of that future, pixels in 0 ... 1.
+        mean_error: (T,) the same for the mean over several sampled futures, the model's expectation.
         copy_error: (T,) the same for copying the last context frame.
         reconstruction_error: (T,) the same for reconstructing each frame: what prediction cannot beat.
         context: Frames that were shown.
@@ -30,6 +31,7 @@ class Prediction:
     true_frames: NDArray[np.uint8]
     predicted_frames: NDArray[np.uint8]
     error: NDArray[np.float32]
+    mean_error: NDArray[np.float32]
     copy_error: NDArray[np.float32]
     reconstruction_error: NDArray[np.float32]
     context: int
@@ -39,10 +41,17 @@ class Prediction:
         """Error after the context, over that of copying the last context frame."""
         return float(self.error[self.context :].mean() / self.copy_error[self.context :].mean())
 
+    @property
+    def relative_mean_error(self) -> float:
+        """The same for the mean over several futures."""
+        return float(self.mean_error[self.context :].mean() / self.copy_error[self.context :].mean())
+
 
 @torch.no_grad()
-def predict_open_loop(world_model: WorldModel, batch: SequenceBatch, context: int = 5) -> Prediction:
-    """Shows `context` frames of (B, T) windows, then imagines along the true actions.
+def predict_open_loop(
+    world_model: WorldModel, batch: SequenceBatch, context: int = 5, num_futures: int = 8
+) -> Prediction:
+    """Shows `context` frames of (B, T) windows, then imagines along the true actions, several times.
 
     Raises:
         ValueError: If the windows are not longer than the context.
@@ -53,8 +62,11 @@ def predict_open_loop(world_model: WorldModel, batch: SequenceBatch, context: in
     images = normalise_frames(batch.frames)
     states = world_model.observe(batch.frames[:, :context], batch.action[:, :context], batch.is_first[:, :context])
     last = states.map(lambda x: x[:, -1])
-    future = world_model.rssm.dynamics.rollout(last, batch.action[:, context:])
-    predicted = world_model.decoder(torch.cat([states.stoch, future.stoch], dim=1))
+    shown = world_model.decoder(states.stoch)
+    futures = []
+    for _ in range(num_futures):
+        future = world_model.rssm.dynamics.rollout(last, batch.action[:, context:])
+        futures.append(torch.cat([shown, world_model.decoder(future.stoch)], dim=1))
     reconstructed = world_model.decoder(world_model.encode(batch.frames)[1])
     copied = images[:, context - 1 : context].expand_as(images)
 
@@ -63,8 +75,9 @@ def predict_open_loop(world_model: WorldModel, batch: SequenceBatch, context: in
 
     return Prediction(
         batch.frames.cpu().numpy(),
-        frames_from_images(predicted).cpu().numpy(),
-        error(predicted),
+        frames_from_images(futures[0]).cpu().numpy(),
+        error(futures[0]),
+        error(torch.stack(futures).mean(0)),
         error(copied),
         error(reconstructed),
         context,

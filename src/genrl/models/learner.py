@@ -137,7 +137,9 @@ class LatentLearner(FoundationLearner):
         model.world_model.encoder.requires_grad_(False)
         model.world_model.decoder.requires_grad_(False)
         model.world_model.rssm.posterior_head.requires_grad_(False)
-        self.world_optimizer = Optimizer(model.world_model.rssm.dynamics.parameters(), config.world_model)
+        rssm = model.world_model.rssm
+        parts = [rssm.dynamics] if rssm.ensemble is None else [rssm.dynamics, rssm.ensemble]
+        self.world_optimizer = Optimizer([p for part in parts for p in part.parameters()], config.world_model)
 
     def update_latents(self, batch: LatentBatch, learning_rate_scale: float = 1.0) -> dict[str, Tensor]:
         """One step from (B, T) cached posteriors; each visit of a frame draws a new sample."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from genrl.models.ensemble import DynamicsEnsemble
 from genrl.models.sequence_model import LogitsHead, SequenceModel
 from genrl.models.state import LatentState
 from genrl.nn.distributions import kl_divergence, straight_through
@@ -24,6 +25,8 @@ class RssmConfig:
     """Categorical variables S."""
     num_classes: int = 32
     """Classes K of each."""
+    ensemble: int = 0
+    """Heads that tell how sure the dynamics are (`DynamicsEnsemble`); the original has none."""
 
     @property
     def stoch_dim(self) -> int:
@@ -44,6 +47,10 @@ class RSSM(nn.Module):
         sizes = (config.hidden_dim, config.num_variables, config.num_classes)
         self.dynamics = SequenceModel(action_dim, config.deter_dim, *sizes)
         self.posterior_head = LogitsHead(embed_dim, *sizes)
+        self.ensemble: DynamicsEnsemble | None = None
+        if config.ensemble:
+            shape = (config.num_variables, config.num_classes)
+            self.ensemble = DynamicsEnsemble(config.deter_dim, config.ensemble, *shape)
 
     def posterior(
         self, embed: Tensor, mode: bool = False, generator: torch.Generator | None = None

@@ -117,7 +117,10 @@ class WorldModel(nn.Module):
         posterior, prior_logits = self.rssm.observe(logits, stoch, action, is_first)
         kl = balanced_kl(logits, prior_logits, self.config.kl_balance, self.config.free_nats)
         metrics = {"posterior_entropy": entropy(logits.detach()), "prior_entropy": entropy(prior_logits.detach())}
-        return {"kl": kl}, posterior, metrics
+        losses = {"kl": kl}
+        if self.rssm.ensemble is not None:
+            losses["ensemble"] = self.rssm.ensemble.loss(posterior.deter, logits)
+        return losses, posterior, metrics
 
     def total_loss(self, losses: Mapping[str, Tensor]) -> Tensor:
         """() weighted sum of the means."""

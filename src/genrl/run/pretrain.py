@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal
@@ -80,10 +80,17 @@ class FrameStageConfig(StageConfig):
     updates: int = 0
     batch_size: int = 64
     window: int = 1
+    """Frames in a row; 1 draws each by itself."""
     spread: float = 2.0
     """Standard deviation over frames that posterior logits begin with."""
     fixed_code: int = 120
     """First updates, in which the decoder alone learns: until it reads the samples, the encoder's gradient is noise."""
+
+    def rate(self, update: int) -> float:
+        """As for any stage; the warm-up begins again when the encoder joins."""
+        joined = update - self.fixed_code
+        warm = min(1.0, (joined + 1) / self.warmup) if self.warmup and joined >= 0 else 1.0
+        return super().rate(update) * warm
 
 
 @dataclass(frozen=True)
@@ -316,9 +323,12 @@ def adopt_world_model(model: FoundationModel, name: str) -> None:
     source = load_model(name).model
     own = model.spec
     source.check_spec("--data", domain=own.domain, look=own.look, camera=own.camera, action_dim=own.action_dim)
-    if source.config.world_model != model.config.world_model:
+    theirs, ours = source.config.world_model, model.config.world_model
+    if not theirs.rssm.ensemble:  # A fresh ensemble is as good as any before its training.
+        ours = replace(ours, rssm=replace(ours.rssm, ensemble=0))
+    if theirs != ours:
         raise UserError(f"--world-model {name} has other sizes or losses than --model.world-model; choose its preset")
-    model.world_model.load_state_dict(source.world_model.state_dict())
+    model.world_model.load_state_dict(model.world_model.state_dict() | source.world_model.state_dict())
 
 
 def cache_latents(training: Pretraining, sampler: WindowSampler) -> LatentCache:
@@ -341,9 +351,11 @@ def prediction_errors(prediction: Prediction) -> dict[str, float]:
     after = slice(prediction.context, None)
     return {
         "prediction/error": float(prediction.error[after].mean()),
+        "prediction/mean_error": float(prediction.mean_error[after].mean()),
         "prediction/copy_error": float(prediction.copy_error[after].mean()),
         "prediction/reconstruction_error": float(prediction.reconstruction_error[after].mean()),
         "prediction/relative_error": prediction.relative_error,
+        "prediction/relative_mean_error": prediction.relative_mean_error,
     }
 
 
