@@ -38,7 +38,7 @@ class PredictConfig:
     """Stores, or directories of stores."""
     model: str = "walker-mini"
     out: Path = Path("prediction")
-    windows: int = 128
+    windows: int = 32
     """Windows of each store."""
     context: int = 5
     """Frames shown."""

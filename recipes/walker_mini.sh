@@ -3,19 +3,17 @@
 #
 #   recipes/walker_mini.sh DIRECTORY
 #
-# Needs the mini VLM in the package (recipes/mini_vlm.sh makes it). On two free CPU cores: data 30 minutes, world model 40,
-# embeddings 2, connector 14, scores 45.
+# Needs the mini VLM in the package (recipes/mini_vlm.sh makes it). The data are drawn from walker_trajectories.npz, which
+# `genrl data pack` made of what recipes/walker_data.sh collected.
 set -eu
 
 work=${1:?usage: recipes/walker_mini.sh DIRECTORY}
 here=$(dirname "$0")
 
-"$here/walker_data.sh" "$work/data"
-# The world model needs no embeddings: joint stage alone.
-genrl pretrain mini --data "$work/data" --latent.updates 0 --out "$work/world-model"
+genrl data draw "$here/walker_trajectories.npz" --out "$work/data"
 genrl embed --data "$work/data" --vlm mini
-# Everything sequential, connector and aligner from cached posteriors of that world model.
-genrl pretrain mini --data "$work/data" --world-model "$work/world-model" --joint.updates 0 --out "$work/model"
+# Windows of frames, then what is sequential, connector and aligner from cached posteriors.
+genrl pretrain mini --data "$work/data" --resident True --out "$work/model"
 # float16, into the package, with the facts of its making.
 python "$here/ship_model.py" "$work/model/model" walker-mini
 python "$here/predict_model.py" --data "$work/data" --out "$work/prediction"

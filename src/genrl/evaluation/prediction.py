@@ -63,10 +63,12 @@ def predict_open_loop(
     states = world_model.observe(batch.frames[:, :context], batch.action[:, :context], batch.is_first[:, :context])
     last = states.map(lambda x: x[:, -1])
     shown = world_model.decoder(states.stoch)
-    futures = []
-    for _ in range(num_futures):
+    first, mean = shown, torch.zeros_like(images)
+    for number in range(num_futures):
         future = world_model.rssm.dynamics.rollout(last, batch.action[:, context:])
-        futures.append(torch.cat([shown, world_model.decoder(future.stoch)], dim=1))
+        predicted = torch.cat([shown, world_model.decoder(future.stoch)], dim=1)
+        first = predicted if not number else first
+        mean += predicted / num_futures
     reconstructed = world_model.decoder(world_model.encode(batch.frames)[1])
     copied = images[:, context - 1 : context].expand_as(images)
 
@@ -75,9 +77,9 @@ def predict_open_loop(
 
     return Prediction(
         batch.frames.cpu().numpy(),
-        frames_from_images(futures[0]).cpu().numpy(),
-        error(futures[0]),
-        error(torch.stack(futures).mean(0)),
+        frames_from_images(first).cpu().numpy(),
+        error(first),
+        error(mean),
         error(copied),
         error(reconstructed),
         context,

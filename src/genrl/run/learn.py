@@ -118,6 +118,11 @@ def learn(config: LearnConfig) -> list[LearnResult]:
     if not config.prompt and not config.video:
         raise UserError("--prompt is missing: describe the behaviour, for example --prompt 'standing up straight'")
     model = load_model(config.model, device, config.vlm)
+    if config.behavior.doubt and model.model.world_model.rssm.ensemble is None:
+        raise UserError(
+            f"--behavior.doubt needs a model with an ensemble, which {config.model} lacks; "
+            "pretrain one with --model.world-model.rssm.ensemble 5, or leave --behavior.doubt out"
+        )
     prompts = read_prompts(model, config)
     sampler = start_sampler(model, config)
     out = config.out or default_directory(config, prompts)
