@@ -154,6 +154,8 @@ def test_bad_options_are_refused_before_anything_is_trained(data, tmp_path: Path
         pretrain(replace(config, **none))
     with pytest.raises(ValueError, match="batch-size"):
         StageConfig(updates=1, batch_size=0, window=8)
+    with pytest.raises(ValueError, match="frame.spread must be positive"):
+        replace(config.frame, spread=0.0)
     assert not (tmp_path / "run").exists()
 
 

@@ -113,7 +113,7 @@ class FoundationLearner:
 class FrameLearner(FoundationLearner):
     """First stage: encoder, posterior and decoder from single frames, which need not be neighbours.
 
-    Frames drawn one by one teach far more than as many in a row, which look alike.
+    Neighbours look alike: of as many frames, those drawn one by one hold more.
     """
 
     def update_frames(

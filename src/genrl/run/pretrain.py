@@ -86,6 +86,13 @@ class FrameStageConfig(StageConfig):
     fixed_code: int = 120
     """First updates, in which the decoder alone learns: until it reads the samples, the encoder's gradient is noise."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.spread <= 0 or self.fixed_code < 0:
+            raise ValueError(
+                f"frame.spread must be positive and frame.fixed-code 0 or more; got {self.spread}, {self.fixed_code}"
+            )
+
     def rate(self, update: int) -> float:
         """As for any stage; the warm-up begins again when the encoder joins."""
         joined = update - self.fixed_code
