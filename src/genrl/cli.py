@@ -56,6 +56,12 @@ VERBS = {
     "train-vlm": Verb("genrl.run.train_vlm", "TrainVlmConfig", "train_vlm", "train the mini video-language model"),
     "embed": Verb("genrl.run.embed", "EmbedConfig", "embed", "add a VLM's clip embeddings to a store"),
     "pretrain": Verb("genrl.run.pretrain", "PretrainConfig", "pretrain", "store -> multimodal-foundation world model"),
+    "practice": Verb(
+        "genrl.run.practice",
+        "PracticeConfig",
+        "practice",
+        "a model acts, learns from it, and gets a policy for all prompts",
+    ),
     "imagine": Verb("genrl.run.imagine", "ImagineConfig", "imagine", "show what a model understands of prompts"),
     "learn": Verb("genrl.run.learn", "LearnConfig", "learn", "learn a behaviour from a prompt, in imagination"),
     "evaluate": Verb("genrl.run.evaluate", "EvaluateConfig", "evaluate", "run a policy in the simulator and score it"),

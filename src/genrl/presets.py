@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-VERBS_WITH_PRESETS = ("pretrain", "learn")
+VERBS_WITH_PRESETS = ("pretrain", "practice", "learn")
 
 
 class _Presets(Mapping[str, Mapping[str, Any]]):
@@ -15,6 +15,8 @@ class _Presets(Mapping[str, Mapping[str, Any]]):
     def __getitem__(self, verb: str) -> Mapping[str, Any]:
         if verb == "pretrain":
             return pretrain_presets()
+        if verb == "practice":
+            return practice_presets()
         if verb == "learn":
             return learn_presets()
         raise KeyError(verb)
@@ -67,6 +69,42 @@ def pretrain_presets() -> dict[str, Any]:
     return {"mini": mini, "paper": PretrainConfig(), "debug": debug}
 
 
+def practice_presets() -> dict[str, Any]:
+    """`mini`: a CPU and an hour. `debug`: seconds."""
+    from genrl.run.practice import EpisodesConfig, PracticeConfig
+
+    pretrained, learnt = pretrain_presets(), learn_presets()
+    # Wider than the network of one prompt, and a gentler rate than from scratch.
+    behavior = learnt["mini"].behavior
+    wide = replace(behavior, actor_critic=replace(behavior.actor_critic, hidden_dim=384))
+    latent = pretrained["mini"].latent
+    adam = replace(latent.learner.world_model, learning_rate=5e-4)
+    mini = PracticeConfig(
+        latent=replace(
+            latent,
+            updates=1500,
+            final_rate=0.1,
+            warmup=50,
+            learner=replace(latent.learner, world_model=adam, connector=adam),
+        ),
+        behavior=wide,
+        starts=learnt["mini"].starts,
+    )
+    debug = replace(
+        mini,
+        rounds=2,
+        first_updates=2,
+        policy_updates=2,
+        latent=replace(pretrained["debug"].latent, updates=2),
+        episodes=EpisodesConfig(count=2, steps=30, hold=(5, 10), workers=1),
+        behavior=learnt["debug"].behavior,
+        starts=learnt["debug"].starts,
+        log_every=1,
+        save_every=1,
+    )
+    return {"mini": mini, "debug": debug}
+
+
 def learn_presets() -> dict[str, Any]:
     """`mini`: a laptop and minutes. `paper`: the released code's numbers. `debug`: seconds."""
     from genrl.behavior.actor_critic import ActorCriticConfig
@@ -89,6 +127,7 @@ def learn_presets() -> dict[str, Any]:
         ),
         starts=StartConfig(num_starts=64),
         updates=1_000,
+        warm_start=True,
         data_batch_size=2,
         data_window=32,
     )

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from genrl.behavior.actor_critic import Actor
 from genrl.models.sequence_model import SequenceModel
 from genrl.models.state import LatentState, stack_states
+
+
+class ActsOnFeatures(Protocol):
+    """A policy over latent states: an `Actor`, or one bound to what it shall do."""
+
+    def sample(self, features: Tensor, noise: Tensor | None = None) -> Tensor:
+        """(B, F) features, (B, A) standard normal noise or None to draw it -> (B, A) actions."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +34,7 @@ class Trajectory:
 
 def imagine(
     dynamics: SequenceModel,
-    actor: Actor,
+    actor: ActsOnFeatures,
     start: LatentState,
     horizon: int,
     noise: Tensor | None = None,

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from genrl.behavior.actor_critic import ActorCritic, ActorCriticConfig
 from genrl.behavior.alignment import AlignmentName, aligned_reward, best_offset
-from genrl.behavior.imagination import Trajectory, imagine
+from genrl.behavior.imagination import ActsOnFeatures, Trajectory, imagine
 from genrl.behavior.rewards import RewardName, pairwise_reward
 from genrl.infra.compute import Precision, autocast
 from genrl.infra.finite import check_finite
@@ -48,9 +48,16 @@ class BehaviorLearner:
     Args:
         model: Frozen model.
         target: (1 or B, T, ...) target trajectory, T at least horizon + 1.
+        actor_critic: Networks to go on from, which are trained in place; fresh ones of the configured sizes if None.
     """
 
-    def __init__(self, model: FoundationModel, target: LatentState, config: BehaviorConfig) -> None:
+    def __init__(
+        self,
+        model: FoundationModel,
+        target: LatentState,
+        config: BehaviorConfig,
+        actor_critic: ActorCritic | None = None,
+    ) -> None:
         self.model = model.eval().requires_grad_(False)
         self.config = config
         if config.doubt and model.world_model.rssm.ensemble is None:
@@ -59,10 +66,10 @@ class BehaviorLearner:
         if target.stoch.shape[1] < steps:
             raise ValueError(f"the target has {target.stoch.shape[1]} steps; horizon + 1 = {steps} are needed")
         self.target = target.map(lambda x: x[:, :steps]).detach()
-        feature_dim = model.config.world_model.rssm.feature_dim
-        spec = model.spec
-        self.actor_critic = ActorCritic(config.actor_critic, feature_dim, spec.action_dim, spec.discrete)
-        self.actor_critic.to(self.target.stoch.device)
+        if actor_critic is None:
+            feature_dim, spec = model.config.world_model.rssm.feature_dim, model.spec
+            actor_critic = ActorCritic(config.actor_critic, feature_dim, spec.action_dim, spec.discrete)
+        self.actor_critic = actor_critic.to(self.target.stoch.device)
         self.actor_optimizer = Optimizer(self.actor_critic.actor.parameters(), config.actor_critic.actor)
         self.critic_optimizer = Optimizer(self.actor_critic.critic.parameters(), config.actor_critic.critic)
         self.num_updates = 0
@@ -105,15 +112,21 @@ class BehaviorLearner:
         """The actor's trajectories from (B, ...) starts."""
         config = self.config.actor_critic
         dynamics = self.model.world_model.rssm.dynamics
-        if config.gradient == "dynamics":
-            return imagine(dynamics, self.actor_critic.actor, start, config.horizon)
-        with torch.no_grad():
-            return imagine(dynamics, self.actor_critic.actor, start, config.horizon)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and config.gradient == "dynamics"):
+            return imagine(dynamics, self.policy(), start, config.horizon)
+
+    def policy(self) -> ActsOnFeatures:
+        """Who acts in imagination."""
+        return self.actor_critic.actor
+
+    def inputs(self, states: LatentState) -> Tensor:
+        """(B, H+1, ...) imagined states -> (B, H+1, F) what actor and critic read."""
+        return states.features
 
     def losses(self, trajectory: Trajectory) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Losses (B, H-1) and (B, H) of an imagined trajectory, and () metrics. Updates the return quantiles."""
         config = self.config.actor_critic
-        features = trajectory.states.features  # (B, H+1, F)
+        features = self.inputs(trajectory.states)  # (B, H+1, F)
         reward = aligned = self.reward(trajectory.states)
         ensemble, metrics = self.model.world_model.rssm.ensemble, {}
         if self.config.doubt:

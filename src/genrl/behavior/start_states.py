@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from genrl.behavior.actor_critic import Actor
+from genrl.behavior.imagination import ActsOnFeatures
 from genrl.data.batch import SequenceBatch
 from genrl.models.foundation import FoundationModel
 from genrl.models.state import LatentState, cat_states
@@ -35,7 +35,7 @@ class StartConfig:
 
 
 @torch.no_grad()
-def data_free_starts(model: FoundationModel, actor: Actor, config: StartConfig) -> LatentState:
+def data_free_starts(model: FoundationModel, actor: ActsOnFeatures, config: StartConfig) -> LatentState:
     """N starts from no data: N/2 initial states, warmed up once with uniform actions and once with the policy's.
 
     Returns:
@@ -75,7 +75,7 @@ def connector_samples(model: FoundationModel, count: int, steps: int) -> Tensor:
     return model.connector.imagine(embedding).stoch.flatten(0, 1)[:count]
 
 
-def warm_up(model: FoundationModel, state: LatentState, actor: Actor | None, steps: int) -> LatentState:
+def warm_up(model: FoundationModel, state: LatentState, actor: ActsOnFeatures | None, steps: int) -> LatentState:
     """Last state of `steps` imagined steps, with uniform actions (one-hot if discrete) where there is no actor."""
     spec = model.spec
     for _ in range(steps):

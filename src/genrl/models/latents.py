@@ -37,45 +37,47 @@ class LatentCache:
 
     Args:
         world_model: Its encoder and posterior are to stay as they are from here on.
-        stores: The data set.
         embedding: Name of the embedding column.
         device: Where the cache lives.
         chunk: Frames encoded at a time.
-        progress: Called with the number of rows done, where given.
     """
 
+    def __init__(self, world_model: WorldModel, embedding: str, device: torch.device, chunk: int = 512) -> None:
+        self._world_model, self._embedding, self._device, self._chunk = world_model, embedding, device, chunk
+        self._columns: tuple[Tensor, ...] = ()
+
     @torch.no_grad()
-    def __init__(
-        self,
-        world_model: WorldModel,
-        stores: Sequence[Store],
-        embedding: str,
-        device: torch.device,
-        chunk: int = 512,
-        progress: Callable[[int], None] | None = None,
-    ) -> None:
+    def add(self, stores: Sequence[Store], progress: Callable[[int], None] | None = None) -> None:
+        """Encodes stores, whose rows follow those that are there.
+
+        Args:
+            stores: Further stores of the data set.
+            progress: Called with the number of rows done, where given.
+        """
         logits, actions, firsts, embeddings = [], [], [], []
-        done = 0
+        done, device = 0, self._device
         for store in stores:
-            for start in range(0, store.num_frames, chunk):
-                stop = min(start + chunk, store.num_frames)
+            for start in range(0, store.num_frames, self._chunk):
+                stop = min(start + self._chunk, store.num_frames)
                 frames = torch.from_numpy(store.read("frames", start, stop)).to(device)
-                embedded = world_model.encoder(normalise_frames(frames))
-                logits.append(world_model.rssm.posterior_head(embedded).half())
+                embedded = self._world_model.encoder(normalise_frames(frames))
+                logits.append(self._world_model.rssm.posterior_head(embedded).half())
                 done += stop - start
                 if progress is not None:
                     progress(done)
             actions.append(torch.from_numpy(store.read("action", 0, store.num_frames)).to(device))
             firsts.append(torch.from_numpy(store.read("is_first", 0, store.num_frames)).to(device))
-            embeddings.append(torch.from_numpy(store.read(f"embedding/{embedding}", 0, store.num_frames)).to(device))
-        self.logits = torch.cat(logits)
-        self.action = torch.cat(actions)
-        self.is_first = torch.cat(firsts)
-        self.embedding = torch.cat(embeddings).half()
+            column = store.read(f"embedding/{self._embedding}", 0, store.num_frames)
+            embeddings.append(torch.from_numpy(column).to(device).half())
+        added = [torch.cat(parts) for parts in (logits, actions, firsts, embeddings)]
+        present = self._columns or tuple(column[:0] for column in added)
+        self._columns = tuple(torch.cat(pair) for pair in zip(present, added, strict=True))
+
+    def __len__(self) -> int:
+        return len(self._columns[0]) if self._columns else 0
 
     def batch(self, rows: Tensor) -> LatentBatch:
         """(B, T) rows of the data set -> their windows."""
-        rows = rows.to(self.logits.device)
-        return LatentBatch(
-            self.logits[rows].float(), self.action[rows], self.is_first[rows], self.embedding[rows].float()
-        )
+        rows = rows.to(self._device)
+        logits, action, is_first, embedding = (column[rows] for column in self._columns)
+        return LatentBatch(logits.float(), action, is_first, embedding.float())

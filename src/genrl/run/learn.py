@@ -65,7 +65,9 @@ class LearnConfig:
     data_window: int = 32
     """Frames of such a window."""
     updates: int = 50_000
-    """Most updates of actor and critic."""
+    """Most updates of actor and critic. 0 takes the model's general policy as it is, in no time."""
+    warm_start: bool = False
+    """Start from the model's general policy (`genrl practice`), where it has one, with that one's network sizes."""
     settle: SettleConfig = field(default_factory=SettleConfig)
     behavior: BehaviorConfig = field(default_factory=BehaviorConfig)
     starts: StartConfig = field(default_factory=StartConfig)
@@ -79,8 +81,10 @@ class LearnConfig:
     save_every: int = 200
 
     def __post_init__(self) -> None:
-        if self.updates < 1:
-            raise ValueError(f"--updates must be at least 1, got {self.updates}")
+        if self.updates < 0:
+            raise ValueError(f"--updates must be 0 or more, got {self.updates}")
+        if self.updates == 0 and not self.warm_start:
+            raise ValueError("--updates 0 needs --warm-start: without it there is nothing to act with")
 
 
 @dataclass(frozen=True)
@@ -123,6 +127,10 @@ def learn(config: LearnConfig) -> list[LearnResult]:
             f"--behavior.doubt needs a model with an ensemble, which {config.model} lacks; "
             "pretrain one with --model.world-model.rssm.ensemble 5, or leave --behavior.doubt out"
         )
+    if config.updates == 0 and model.general is None:
+        raise UserError(
+            f"--updates 0 needs a model with a general policy, which {config.model} lacks (`genrl practice`)"
+        )
     prompts = read_prompts(model, config)
     sampler = start_sampler(model, config)
     out = config.out or default_directory(config, prompts)
@@ -140,17 +148,14 @@ def learn_one(
     reuse_memory(model.device)
     with Run.open(directory, "learn", config, fresh=config.fresh) as run:
         if not run.finished:
-            target = model.target(prompt, config.behavior.actor_critic.horizon + 1)
-            torch.manual_seed(config.seed)
-            learning = Learning(BehaviorLearner(model.model, target, config.behavior), config.settle)
+            learning = Learning(make_learner(model, prompt, config), config.settle)
             start = run.restore(learning)
             train(run, learning, start_drawer(model, learning.learner, sampler, config), config, start)
             if run.stopped:
                 return learning.result(prompt.label, directory / "policy")
-            network = config.behavior.actor_critic
-            policy = Policy.build(
-                model.model, learning.learner.actor_critic.actor, network.num_layers, network.hidden_dim
-            )
+            networks = learning.learner.actor_critic
+            sizes = networks.config
+            policy = Policy.build(model.model, networks.actor, sizes.num_layers, sizes.hidden_dim)
             policy.save(run.path / "policy", prompt=prompt.label, model=model.name)
             run.finish(learning.summary())
         assert run.summary is not None
@@ -161,6 +166,16 @@ def learn_one(
             f"imagined return {result.imagined_return:.2f}, {result.seconds:.0f} s: {result.policy}"
         )
         return result
+
+
+def make_learner(model: PromptedModel, prompt: Prompt, config: LearnConfig) -> BehaviorLearner:
+    """The learner of one prompt; with a warm start its networks are the general policy, bound to the prompt."""
+    target = model.target(prompt, config.behavior.actor_critic.horizon + 1)
+    torch.manual_seed(config.seed)
+    networks = None
+    if config.warm_start and model.general is not None:
+        networks = model.general.bind(model.goal(prompt))
+    return BehaviorLearner(model.model, target, config.behavior, networks)
 
 
 def train(

@@ -343,7 +343,9 @@ def cache_latents(training: Pretraining, sampler: WindowSampler) -> LatentCache:
     assert sampler.embedding_info is not None
     column, stores = sampler.embedding_info.name, open_stores(training.config.data)
     with ProgressReport(sampler.num_frames, 0, "posteriors", "frame") as progress:
-        return LatentCache(training.model.world_model, stores, column, training.device, progress=progress.advance)
+        cache = LatentCache(training.model.world_model, column, training.device)
+        cache.add(stores, progress.advance)
+        return cache
 
 
 def predict(model: FoundationModel, config: PretrainConfig, device: torch.device) -> Prediction:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from genrl.behavior.general import GeneralPolicy
 from genrl.infra.errors import UserError, did_you_mean
 from genrl.infra.media import read_video
 from genrl.models.foundation import FoundationModel
@@ -23,6 +24,8 @@ from genrl.vlm.registry import load_vlm
 ASSETS = Path(__file__).parents[1] / "assets"
 REFERENCE_PROMPTS = ASSETS / "reference_prompts.json"
 PREVIEW_STEPS = 48
+GENERAL = "general"
+"""Directory of the general policy within that of its model."""
 
 
 @dataclass(frozen=True)
@@ -61,12 +64,21 @@ class PromptedModel:
         model: Frozen foundation model.
         name: What it was loaded as.
         vlm_name: The VLM to use; the model says which unless given.
+        general: Policy for every prompt, or None where the model has none (`genrl practice` trains it).
     """
 
-    def __init__(self, model: FoundationModel, name: str, device: torch.device, vlm: str | None = None) -> None:
+    def __init__(
+        self,
+        model: FoundationModel,
+        name: str,
+        device: torch.device,
+        vlm: str | None = None,
+        general: GeneralPolicy | None = None,
+    ) -> None:
         self.model = model
         self.name = name
         self.device = device
+        self.general = general
         self.vlm_name = vlm or model.spec.vlm
 
     @cached_property
@@ -103,6 +115,12 @@ class PromptedModel:
     def target(self, prompt: Prompt, steps: int) -> LatentState:
         """(1, T, ...) target trajectory of a prompt."""
         return self.model.target(prompt.embedding[None].to(self.device), steps, prompt.align)
+
+    def goal(self, prompt: Prompt) -> Tensor:
+        """(E,) embedding of a prompt where videos have theirs: what connector and general policy read."""
+        embedding = prompt.embedding.to(self.device)
+        with torch.no_grad():
+            return self.model.aligner.align(embedding) if prompt.align else embedding
 
     def imagine(self, prompt: str | Prompt, steps: int = PREVIEW_STEPS) -> NDArray[np.uint8]:
         """(T, h, w, 3) uint8 frames: what the model understands, before any training."""
@@ -144,8 +162,10 @@ def load_model(name: str | Path, device: torch.device | str = "cpu", vlm: str | 
     Raises:
         UserError: If there is none.
     """
-    device = torch.device(device)
-    return PromptedModel(FoundationModel.load(model_directory(name), device), str(name), device, vlm)
+    device, directory = torch.device(device), model_directory(name)
+    model = FoundationModel.load(directory, device)
+    general = GeneralPolicy.load(directory / GENERAL, model) if (directory / GENERAL).is_dir() else None
+    return PromptedModel(model, str(name), device, vlm, general)
 
 
 def model_directory(name: str | Path) -> Path:
