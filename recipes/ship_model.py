@@ -1,4 +1,4 @@
-"""Copies a pretrained model into the package as float16.
+"""Copies a pretrained model, and its general policy if it has one, into the package as float16.
 
 python recipes/ship_model.py MODEL_DIRECTORY NAME
 """
@@ -10,9 +10,10 @@ from pathlib import Path
 
 import torch
 
+from genrl.behavior.general import GeneralPolicy
 from genrl.infra.checkpoint import load_checkpoint
 from genrl.models.foundation import FoundationModel
-from genrl.run.prompting import ASSETS
+from genrl.run.prompting import ASSETS, GENERAL
 
 MAX_BYTES = 15_000_000
 """Weights in the package stay below this."""
@@ -24,7 +25,9 @@ def ship(source: Path, name: str) -> Path:
     target = ASSETS / name
     model = FoundationModel.load(source)
     model.save(target, dtype=torch.float16, updates=facts["updates"], measured=facts["measured"])
-    size = sum(file.stat().st_size for file in target.iterdir())
+    if (source / GENERAL).is_dir():
+        GeneralPolicy.load(source / GENERAL, model).save(target / GENERAL, torch.float16)
+    size = sum(file.stat().st_size for file in target.rglob("*") if file.is_file())
     if size > MAX_BYTES:
         raise ValueError(f"{target} has {size} bytes; the package takes {MAX_BYTES} at most")
     print(f"{target}: {size / 1e6:.1f} MB")
