@@ -14,7 +14,7 @@ genrl data draw "$here/walker_trajectories.npz" --out "$work/data"
 genrl embed --data "$work/data" --vlm mini
 # Windows of frames, then what is sequential, connector and aligner from cached posteriors.
 genrl pretrain mini --data "$work/data" --resident True --out "$work/model"
-# Six rounds of acting and learning from it, and the general policy that every prompt starts from.
+# Nine rounds of acting and learning from it, and the general policy that every prompt starts from.
 genrl practice mini --model "$work/model" --data "$work/data" --out "$work/practice"
 # float16, into the package, with the facts of its making.
 python "$here/ship_model.py" "$work/practice/model" walker-mini

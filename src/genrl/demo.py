@@ -39,8 +39,8 @@ EPISODE_SECONDS = 10
 class DemoConfig:
     """A text prompt becomes a behaviour.
 
-    Shows what the model understands of the prompt, learns the behaviour in imagination from random weights and no data,
-    runs it in the simulator, scores it, and writes one film of all three. The same command resumes.
+    Shows what the model understands of the prompt, learns the behaviour in imagination and without data, from the model's
+    general policy where it has one, runs it in the simulator, scores it, and writes one film of all three. The same command resumes.
     """
 
     prompt: str = "standing up straight"

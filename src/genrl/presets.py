@@ -126,7 +126,8 @@ def learn_presets() -> dict[str, Any]:
             )
         ),
         starts=StartConfig(num_starts=64),
-        updates=1_000,
+        # From a general policy; from random weights it takes about 1,000.
+        updates=300,
         warm_start=True,
         data_batch_size=2,
         data_window=32,

@@ -83,7 +83,7 @@ class PracticeConfig:
     """Stores with embeddings, or directories of stores: what the model was pretrained on."""
     out: Path | None = None
     """Run directory; by default named after verb, model and options."""
-    rounds: int = 6
+    rounds: int = 9
     first_updates: int = 700
     """Updates of the policy before its first round, beside those of every round."""
     policy_updates: int = 800
