@@ -92,7 +92,7 @@ def test_another_prompt_is_scored_by_the_task_with_the_nearest_prompt(model: Pro
         ({"prompt": "   "}, "prompt is empty"),
         ({"task": "walker_stnd"}, "did you mean walker_stand"),
         ({"episodes": 0}, "--episodes"),
-        ({"updates": 0}, "--updates"),
+        ({"updates": -1}, "--updates"),
         ({"seed": -1}, "--seed"),
     ],
 )

@@ -26,7 +26,7 @@ from genrl.infra.media import write_png, write_video
 from genrl.models.foundation import ModelSpec
 from genrl.presets import PRESETS
 from genrl.run.evaluate import draw_episode, policy_checksum, print_table, run_episodes
-from genrl.run.learn import LearnConfig, LearnResult, learn_one, slug
+from genrl.run.learn import LearnConfig, LearnResult, check_start, learn_one, slug
 from genrl.run.prompting import Groundability, PromptedModel, load_model
 from genrl.vlm.protocol import check_texts
 
@@ -39,8 +39,9 @@ EPISODE_SECONDS = 10
 class DemoConfig:
     """A text prompt becomes a behaviour.
 
-    Shows what the model understands of the prompt, learns the behaviour in imagination and without data, from the model's
-    general policy where it has one, runs it in the simulator, scores it, and writes one film of all three. The same command resumes.
+    Shows what the model understands of the prompt, learns the behaviour in imagination and without data, from the
+    model's general policy where it has one, runs it in the simulator, scores it, and writes one film of all three. The
+    same command resumes.
     """
 
     prompt: str = "standing up straight"
@@ -96,6 +97,7 @@ def demo(config: DemoConfig) -> DemoResult | None:
     chosen = get_task(config.task) if config.task is not None else None
     require_gl()
     model = load_model(config.model, pick_device(config.device), config.vlm)
+    check_start(model, learning)
     spec = model.model.spec
     prompt = model.prompt(config.prompt)
     task, why = (chosen, "as --task says") if chosen else nearest_task(model, config.prompt)

@@ -127,10 +127,7 @@ def learn(config: LearnConfig) -> list[LearnResult]:
             f"--behavior.doubt needs a model with an ensemble, which {config.model} lacks; "
             "pretrain one with --model.world-model.rssm.ensemble 5, or leave --behavior.doubt out"
         )
-    if config.updates == 0 and model.general is None:
-        raise UserError(
-            f"--updates 0 needs a model with a general policy, which {config.model} lacks (`genrl practice`)"
-        )
+    check_start(model, config)
     prompts = read_prompts(model, config)
     sampler = start_sampler(model, config)
     out = config.out or default_directory(config, prompts)
@@ -166,6 +163,14 @@ def learn_one(
             f"imagined return {result.imagined_return:.2f}, {result.seconds:.0f} s: {result.policy}"
         )
         return result
+
+
+def check_start(model: PromptedModel, config: LearnConfig) -> None:
+    """Raises UserError where there would be nothing to act with."""
+    if config.updates == 0 and model.general is None:
+        raise UserError(
+            f"--updates 0 needs a model with a general policy, which {config.model} lacks (`genrl practice`)"
+        )
 
 
 def make_learner(model: PromptedModel, prompt: Prompt, config: LearnConfig) -> BehaviorLearner:
