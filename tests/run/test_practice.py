@@ -62,7 +62,7 @@ def test_rounds_move_policy_and_model_and_keep_the_episodes(made: Made, tmp_path
         store = Store.open(tmp_path / "run" / "data" / f"round_{turn:03d}")
         assert store.num_frames == 2 * 31 and store.episodes.length.tolist() == [31, 31]
         assert not store.read("reward", 0, 62).any() and np.abs(store.read("action", 0, 62)).max() <= 1
-        assert store.embedded_rows("mini") == 62
+        assert store.embedded_rows("mini") == 62 and np.isfinite(store.read("state", 0, 62)).all()
     names = [set(row) for row in read_metrics(tmp_path / "run")]
     assert sum("imagined/reward" in row for row in names) == 2 + 3 * 2
     assert sum("loss/connector_kl" in row for row in names) == 2 * 2
@@ -147,6 +147,12 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(made: Made, tmp
         practice(replace(config, model=str(other_model), data=(other_store,)))
     with pytest.raises(UserError, match="multiple of 4"):
         practice(replace(config, starts=replace(config.starts, num_starts=6)))
+    with pytest.raises(UserError, match="--episodes.count 99 is more than the 8 goals"):
+        practice(replace(config, episodes=replace(config.episodes, count=99)))
+    (tmp_path / "other").mkdir()
+    tiny_vlm(seed=1).save(tmp_path / "other" / "vlm")
+    with pytest.raises(UserError, match="was trained with VLM"):
+        practice(replace(config, vlm=str(tmp_path / "other" / "vlm")))
     with pytest.raises(UserError, match="genrl practice"):
         learn(replace(learn_config(model, vlm, tmp_path / "learn"), warm_start=True, updates=0))
     with pytest.raises(ValueError, match="warm-start"):

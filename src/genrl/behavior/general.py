@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from pathlib import Path
 
@@ -197,4 +196,4 @@ def bind_first_layer(source: MLP, bound: MLP, context: Tensor) -> None:
     features = weight.shape[1] - len(context)
     tensors["hidden.0.bias"] = tensors["hidden.0.bias"] + weight[:, features:] @ context
     tensors["hidden.0.weight"] = weight[:, :features]
-    bound.load_state_dict(copy.deepcopy(tensors))
+    bound.load_state_dict(tensors)

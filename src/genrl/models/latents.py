@@ -73,9 +73,6 @@ class LatentCache:
         present = self._columns or tuple(column[:0] for column in added)
         self._columns = tuple(torch.cat(pair) for pair in zip(present, added, strict=True))
 
-    def __len__(self) -> int:
-        return len(self._columns[0]) if self._columns else 0
-
     def batch(self, rows: Tensor) -> LatentBatch:
         """(B, T) rows of the data set -> their windows."""
         rows = rows.to(self._device)

@@ -158,6 +158,9 @@ def learn_one(
         assert run.summary is not None
         result = LearnResult(prompt.label, directory / "policy", **run.summary)
         why = "settled" if result.settled else "all done"
+        if not result.updates:
+            print(f"{prompt.label}: the general policy, bound to the prompt: {result.policy}")
+            return result
         print(
             f"{prompt.label}: {result.updates} updates ({why}), imagined reward {result.imagined_reward:.3f}, "
             f"imagined return {result.imagined_return:.2f}, {result.seconds:.0f} s: {result.policy}"

@@ -234,7 +234,7 @@ class Practising:
         return cat_states([states.map(lambda x: x[:, -1]), data_free_starts(self.model, actor, half)])
 
     def act(self, turn: int) -> dict[str, float]:
-        """The episodes of a round, unless they are there; returns what was imagined of them and what was real."""
+        """The episodes of a round; returns the latent reward of what happened, nothing where they were there before."""
         store, spec, config = self.store_of(turn), self.model.spec, self.config.episodes
         partial = store.with_name(f"{store.name}.partial")
         if store.is_dir():
@@ -245,16 +245,24 @@ class Practising:
         seeds = np.random.SeedSequence((self.config.seed, turn)).generate_state(config.count).tolist()
         environment = EnvironmentConfig(task, cast(Look, spec.look), spec.action_repeat)
         random = np.random.default_rng((self.config.seed, turn))
-        total = config.count * steps
         with (
             WorkerEnvironments(environment, seeds, min(config.workers, config.count)) as environments,
-            ProgressReport(total, 0, f"round {turn}, acting", "step") as progress,
+            ProgressReport(config.count * steps, 0, f"round {turn}, acting", "step") as progress,
         ):
             policy = GoalPolicy(self.model, self.policy)
             episodes = follow_goals(
-                policy, environments, self._draw_goals(random), config.count, steps, config, random, progress.advance
+                policy,
+                environments,
+                lambda count: self._draw_goals(random, count),
+                config.count,
+                steps,
+                config,
+                random,
+                progress.advance,
             )
-        with StoreWriter.open(partial, open_stores(self.data)[0].spec) as writer:
+        # Imported data may lack simulator states; these episodes can be packed and drawn again.
+        shared = replace(open_stores(self.data)[0].spec, state_dim=episodes.states.shape[-1])
+        with StoreWriter.open(partial, shared) as writer:
             for episode in episodes.episodes():
                 writer.add(episode, SOURCE)
         embed(EmbedConfig((partial,), self.prompted.vlm_name, self.config.device))
@@ -263,14 +271,10 @@ class Practising:
         print(f"round {turn}: latent reward of what really happened {reward:.3f}", file=sys.stderr)
         return {"practice/real_reward": reward}
 
-    def _draw_goals(self, random: np.random.Generator) -> Any:
-        """Function that draws embeddings of the data's clips."""
-
-        def draw(count: int) -> Tensor:
-            rows = self.goals.rows(int(random.integers(2**31)))[:count]
-            return self.cache.batch(rows).embedding[:, -1]
-
-        return draw
+    def _draw_goals(self, random: np.random.Generator, count: int) -> Tensor:
+        """(count, E) embeddings of the data's clips, at most `starts.num_starts`."""
+        rows = self.goals.rows(int(random.integers(2**31)))[:count]
+        return self.cache.batch(rows).embedding[:, -1]
 
     @torch.no_grad()
     def _real_reward(self, episodes: GoalEpisodes) -> float:
@@ -332,6 +336,12 @@ def check_data(model: PromptedModel, config: PracticeConfig) -> list[Path]:
             f"--latent.window {config.latent.window} is not a multiple of the {info.frames_per_clip} frames of a clip"
         )
     if config.rounds:
+        if config.episodes.count > config.starts.num_starts:
+            raise UserError(
+                f"--episodes.count {config.episodes.count} is more than the {config.starts.num_starts} goals that are "
+                "drawn at a time (--starts.num-starts)"
+            )
+        _ = model.vlm  # Which embeds the episodes: a missing or other one is refused now.
         check_spec(spec, domain_tasks(spec.domain)[0].name, spec.look, spec.action_repeat)
         require_gl()
     return stores

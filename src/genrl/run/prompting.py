@@ -114,13 +114,13 @@ class PromptedModel:
 
     def target(self, prompt: Prompt, steps: int) -> LatentState:
         """(1, T, ...) target trajectory of a prompt."""
-        return self.model.target(prompt.embedding[None].to(self.device), steps, prompt.align)
+        return self.model.target(self.goal(prompt)[None], steps, align=False)
 
     def goal(self, prompt: Prompt) -> Tensor:
         """(E,) embedding of a prompt where videos have theirs: what connector and general policy read."""
-        embedding = prompt.embedding.to(self.device)
+        embedding = prompt.embedding[None].to(self.device)
         with torch.no_grad():
-            return self.model.aligner.align(embedding) if prompt.align else embedding
+            return (self.model.aligner.align(embedding) if prompt.align else embedding)[0]
 
     def imagine(self, prompt: str | Prompt, steps: int = PREVIEW_STEPS) -> NDArray[np.uint8]:
         """(T, h, w, 3) uint8 frames: what the model understands, before any training."""
