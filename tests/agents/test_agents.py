@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,31 @@ def test_random_actions_depend_on_seed_and_episode_alone() -> None:
     for agent in (one, other):
         agent.begin_episode(3)
     np.testing.assert_array_equal(one.act(np.zeros(4)), other.act(np.zeros(4)))
+
+
+def test_a_held_agent_repeats_its_actions_and_depends_on_seed_and_episode_alone() -> None:
+    one, other = RandomAgent(2, seed=5, kind=HeldActions), RandomAgent(2, seed=5, kind=HeldActions)
+    one.act(np.zeros(4))
+    for agent in (one, other):
+        agent.begin_episode(3)
+    rows = np.stack([one.act(np.zeros(4)) for _ in range(100)])
+    np.testing.assert_array_equal(rows, np.stack([other.act(np.zeros(4)) for _ in range(100)]))
+    assert (np.diff(rows, axis=0) == 0).all(axis=1).mean() > 0.8
+
+
+def test_the_noise_of_an_expert_is_kept_as_long_as_asked_for() -> None:
+    noisy = replace(TINY, noise=(0.1,), random_episodes=0, noise_steps=(5, 5))
+    steady = replace(TINY, noise=(0.0,), random_episodes=0)
+    expert, other = Expert(4, 2, reward=0, config=noisy, seed=0), Expert(4, 2, reward=0, config=steady, seed=0)
+    state = np.random.default_rng(0).normal(size=4).astype(np.float32)
+    noise = np.stack([expert.act(state) for _ in range(20)]) - other.act(state)
+    changed = (np.diff(noise, axis=0) != 0).any(axis=1)
+    np.testing.assert_array_equal(np.flatnonzero(changed), [4, 9, 14])
+
+
+def test_noise_that_is_kept_for_no_time_is_refused() -> None:
+    with pytest.raises(ValueError, match="noise_steps"):
+        ExpertConfig(noise_steps=(0, 3))
 
 
 def test_an_expert_learns_its_own_column_of_rewards() -> None:

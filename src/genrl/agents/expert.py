@@ -30,6 +30,13 @@ class ExpertConfig:
     """Episodes with random actions at the beginning; none when it starts from pooled episodes."""
     noise: tuple[float, ...] = (0.05, 0.1, 0.2, 0.35)
     """Standard deviations of the noise on actions; each episode draws one, so the data hold steady and shaky ones."""
+    noise_steps: tuple[int, int] = (1, 1)
+    """Shortest and longest time that a draw of the noise is kept, in env steps. Where fresh noise makes a body tremble,
+    noise that is kept makes it lift a leg, lean and catch itself."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.noise_steps[0] <= self.noise_steps[1]:
+            raise ValueError(f"noise_steps must be two numbers from 1 upwards, the larger last, got {self.noise_steps}")
 
 
 class Expert:
@@ -64,7 +71,8 @@ class Expert:
     def begin_episode(self, index: int) -> None:
         """Draws the episode's noise from (seed, index)."""
         self._random = np.random.default_rng((self._seed, index))
-        self._noise = float(self._random.choice(self.config.noise))
+        self._strength = float(self._random.choice(self.config.noise))
+        self._noise, self._noise_left = np.zeros(self._action_dim), 0
         warming_up = index < self.config.random_episodes and not self._prepared
         self._actions = UniformActions(self._action_dim, self._random) if warming_up else None
 
@@ -73,8 +81,12 @@ class Expert:
         if self._actions is not None:
             return self._actions()
         action = self.td3.act(torch.from_numpy(observation)).numpy()
-        noisy = action + self._noise * self._random.standard_normal(self._action_dim)
-        return noisy.clip(-1, 1).astype(np.float32)
+        if self._noise_left == 0:
+            shortest, longest = self.config.noise_steps
+            self._noise_left = shortest if shortest == longest else int(self._random.integers(shortest, longest + 1))
+            self._noise = self._strength * self._random.standard_normal(self._action_dim)
+        self._noise_left -= 1
+        return (action + self._noise).clip(-1, 1).astype(np.float32)
 
     def learn(self, num_steps: int) -> dict[str, float]:
         """`updates_per_step` updates for each step."""

@@ -47,10 +47,18 @@ class HeldActions:
 
 
 class RandomAgent:
-    """Uniform random actions."""
+    """Random actions, fresh at every step or held for a while.
 
-    def __init__(self, action_dim: int, seed: int) -> None:
-        self._action_dim, self._seed = action_dim, seed
+    Args:
+        action_dim: A.
+        seed: Of the actions.
+        kind: `UniformActions` or `HeldActions`.
+    """
+
+    def __init__(
+        self, action_dim: int, seed: int, kind: type[UniformActions] | type[HeldActions] = UniformActions
+    ) -> None:
+        self._action_dim, self._seed, self._kind = action_dim, seed, kind
         self.begin_episode(0)
 
     def remember(self, trajectory: Trajectory) -> None:
@@ -61,10 +69,10 @@ class RandomAgent:
 
     def begin_episode(self, index: int) -> None:
         """Draws from (seed, index)."""
-        self._actions = UniformActions(self._action_dim, np.random.default_rng((self._seed, index)))
+        self._actions = self._kind(self._action_dim, np.random.default_rng((self._seed, index)))
 
     def act(self, observation: np.ndarray) -> np.ndarray:
-        """(A,) uniform."""
+        """(A,) random."""
         return self._actions()
 
     def learn(self, num_steps: int) -> dict[str, float]:

@@ -14,7 +14,7 @@ import genrl.envs  # noqa: F401 - chooses the OpenGL system before a simulator i
 from genrl.agents.agent import Agent
 from genrl.agents.expert import Expert, ExpertConfig
 from genrl.agents.exploration import Exploration, ExplorationConfig
-from genrl.agents.random import RandomAgent
+from genrl.agents.random import HeldActions, RandomAgent, UniformActions
 from genrl.agents.rollout import rollout
 from genrl.agents.trajectory import Trajectory, TrajectoryLog
 from genrl.data.store import Episode, StoreSpec, StoreWriter
@@ -38,7 +38,9 @@ class CollectConfig:
     out: Path
     """The store. What the collector remembers, to go on from, lies beside it in a directory that ends in `.run`."""
     domain: str = "walker"
-    agent: Literal["random", "expert", "exploration"] = "random"
+    agent: Literal["random", "held", "expert", "exploration"] = "random"
+    """Uniform random actions; random actions held for a while, weak in some episodes, so that the body lies and rolls
+    too; TD3 on a task's reward; TD3 on novelty."""
     task: str | None = None
     """What the expert learns. The stored reward is this task's, or zero without a task."""
     steps: int = 10_000
@@ -182,7 +184,7 @@ def _agent(config: CollectConfig, env: BodyEnv, log: TrajectoryLog) -> Agent:
         return Expert(observation_dim, action_dim, log.tasks.index(config.task), config.expert, config.seed)
     if config.agent == "exploration":
         return Exploration(observation_dim, action_dim, config.exploration, config.seed)
-    return RandomAgent(action_dim, config.seed)
+    return RandomAgent(action_dim, config.seed, HeldActions if config.agent == "held" else UniformActions)
 
 
 def _spec(config: CollectConfig, env: BodyEnv) -> StoreSpec:
