@@ -142,6 +142,31 @@ def test_a_learner_resumes_from_its_state() -> None:
         assert value.equal(two.actor_critic.state_dict()[name]), name
 
 
+def test_without_an_average_the_last_actor_acts() -> None:
+    learner = make_learner()
+    assert learner.actor is learner.actor_critic.actor
+
+
+def test_the_actor_that_acts_is_the_average_of_those_so_far() -> None:
+    learner = make_learner(replace(CONFIG, average=0.7))
+    weight = learner.actor_critic.actor.network.output.weight
+    seen = [weight.detach().clone()]
+    for _ in range(4):
+        learner.update(some_starts(learner))
+        seen.append(weight.detach().clone())
+    # Plain means of two and of three, then a decay of 0.7.
+    expected = 0.7 * (0.7 * (seen[0] + seen[1] + seen[2]) / 3 + 0.3 * seen[3]) + 0.3 * seen[4]
+    torch.testing.assert_close(learner.actor.network.output.weight, expected)
+    other = make_learner(replace(CONFIG, average=0.7))
+    other.load_state(learner.state_tensors(), learner.state_meta())
+    torch.testing.assert_close(other.actor.network.output.weight, expected)
+
+
+def test_an_average_that_never_moves_is_refused() -> None:
+    with pytest.raises(ValueError, match="behavior.average"):
+        BehaviorConfig(average=1.0)
+
+
 def test_a_target_that_is_too_short_is_refused() -> None:
     model: FoundationModel = tiny_model()
     with pytest.raises(ValueError, match="horizon"):

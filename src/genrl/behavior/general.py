@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from pathlib import Path
 
@@ -174,6 +175,12 @@ class GeneralLearner(BehaviorLearner):
         self.goals = embedding
         self.target = self._target(self.model, embedding, self.config)
         return self.update(start)
+
+    def averaged(self) -> GeneralPolicy:
+        """A copy whose actor is the one that is to act (`BehaviorConfig.average`)."""
+        general = copy.deepcopy(self.general)
+        general.networks.actor.load_state_dict(self.actor.state_dict())
+        return general
 
     def policy(self) -> GoalActor:
         """The actor with the goals of the present batch."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,9 +36,14 @@ class BehaviorConfig:
     """Leave out the last full window, as the original does."""
     doubt: float = 0.0
     """Weight of the ensemble's disagreement, in nats a variable, that is taken off the reward; 0 as the original."""
+    average: float = 0.0
+    """Decay per update of a running average of the actor's weights, which acts in the end, such as 0.98; with 0 the last
+    weights act, as in the original."""
     precision: Precision = "float32"
 
     def __post_init__(self) -> None:
+        if not 0.0 <= self.average < 1.0:
+            raise ValueError(f"behavior.average must lie in [0, 1), got {self.average}")
         if self.doubt < 0:
             raise ValueError(f"behavior.doubt must be 0 or more, got {self.doubt}")
 
@@ -49,6 +55,9 @@ class BehaviorLearner:
         model: Frozen model.
         target: (1 or B, T, ...) target trajectory, T at least horizon + 1.
         actor_critic: Networks to go on from, which are trained in place; fresh ones of the configured sizes if None.
+
+    Attributes:
+        actor: Who is to act in the end: the average of the actors so far, or the last one.
     """
 
     def __init__(
@@ -70,6 +79,9 @@ class BehaviorLearner:
             feature_dim, spec = model.config.world_model.rssm.feature_dim, model.spec
             actor_critic = ActorCritic(config.actor_critic, feature_dim, spec.action_dim, spec.discrete)
         self.actor_critic = actor_critic.to(self.target.stoch.device)
+        self.actor = self.actor_critic.actor
+        if config.average:
+            self.actor = copy.deepcopy(self.actor).requires_grad_(False)
         self.actor_optimizer = Optimizer(self.actor_critic.actor.parameters(), config.actor_critic.actor)
         self.critic_optimizer = Optimizer(self.actor_critic.critic.parameters(), config.actor_critic.critic)
         self.num_updates = 0
@@ -106,7 +118,15 @@ class BehaviorLearner:
         if self.num_updates % self.config.actor_critic.target_update_every == 0:
             self.actor_critic.update_target()
         self.num_updates += 1
+        if self.config.average:
+            self._average()
         return results
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        """Moves the average towards the actor: faster at first, so that what came before counts like any other update."""
+        rate = max(1.0 - self.config.average, 1.0 / (self.num_updates + 1))
+        torch._foreach_lerp_(list(self.actor.parameters()), list(self.actor_critic.actor.parameters()), rate)
 
     def imagine(self, start: LatentState) -> Trajectory:
         """The actor's trajectories from (B, ...) starts."""
@@ -157,8 +177,10 @@ class BehaviorLearner:
         return losses, metrics
 
     def state_tensors(self) -> dict[str, Tensor]:
-        """Networks, quantiles and optimiser states."""
+        """Networks, their average, quantiles and optimiser states."""
         tensors = {f"actor_critic.{name}": value for name, value in self.actor_critic.state_dict().items()}
+        if self.config.average:
+            tensors |= {f"average.{name}": value for name, value in self.actor.state_dict().items()}
         tensors |= {f"actor_optimizer.{name}": value for name, value in self.actor_optimizer.state_tensors().items()}
         return tensors | {f"critic_optimizer.{n}": value for n, value in self.critic_optimizer.state_tensors().items()}
 
@@ -169,6 +191,8 @@ class BehaviorLearner:
     def load_state(self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
         """Takes back what `state_tensors` and `state_meta` gave."""
         self.actor_critic.load_state_dict(select(tensors, "actor_critic."))
+        if self.config.average:
+            self.actor.load_state_dict(select(tensors, "average."))
         self.actor_optimizer.load_state(select(tensors, "actor_optimizer."))
         self.critic_optimizer.load_state(select(tensors, "critic_optimizer."))
         self.num_updates = int(meta["num_updates"])

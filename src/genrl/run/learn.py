@@ -152,7 +152,7 @@ def learn_one(
                 return learning.result(prompt.label, directory / "policy")
             networks = learning.learner.actor_critic
             sizes = networks.config
-            policy = Policy.build(model.model, networks.actor, sizes.num_layers, sizes.hidden_dim)
+            policy = Policy.build(model.model, learning.learner.actor, sizes.num_layers, sizes.hidden_dim)
             policy.save(run.path / "policy", prompt=prompt.label, model=model.name)
             run.finish(learning.summary())
         assert run.summary is not None

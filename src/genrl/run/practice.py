@@ -249,7 +249,7 @@ class Practising:
             WorkerEnvironments(environment, seeds, min(config.workers, config.count)) as environments,
             ProgressReport(config.count * steps, 0, f"round {turn}, acting", "step") as progress,
         ):
-            policy = GoalPolicy(self.model, self.policy)
+            policy = GoalPolicy(self.model, self.policy_learner.averaged())
             episodes = follow_goals(
                 policy,
                 environments,
@@ -355,4 +355,4 @@ def save_model(practising: Practising, directory: Path) -> None:
     measured = prediction_errors(predict_open_loop(model.world_model, sampler.batch(0).to(practising.prompted.device)))
     updates = facts.get("updates", {}) | {"practice_rounds": config.rounds, "practice": config.total}
     model.save(directory, updates=updates, measured=measured)
-    practising.policy.save(directory / GENERAL)
+    practising.policy_learner.averaged().save(directory / GENERAL)
