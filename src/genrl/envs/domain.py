@@ -11,7 +11,12 @@ import numpy as np
 
 from genrl.infra.errors import UserError
 
-MODULES = {"walker": "genrl.envs.walker"}
+MODULES = {
+    "walker": "genrl.envs.walker",
+    "stickman": "genrl.envs.stickman",
+    "cheetah": "genrl.envs.cheetah",
+    "quadruped": "genrl.envs.quadruped",
+}
 """Module of each body; it holds a `DOMAIN`. Imported on first use, because it loads the simulator."""
 
 
@@ -25,11 +30,12 @@ class Domain:
         control_steps: Control steps per episode.
         camera: Index of the model's camera that frames are taken with.
         tracked_body: The body that the camera follows.
-        load: Task name -> physics (`dm_control.mujoco.Physics`); tasks of a body may differ in their model file. The
-            body's own name gives the model that its states are drawn with.
+        load: Name -> physics (`dm_control.mujoco.Physics`): the body's own name gives the model that most tasks use, a
+            name of `own_models` that of the task.
         start: Puts a physics into a random start state, with the given generator. Called within a reset.
         observe: Physics -> (O,) float32 observation of the simulator's state.
         rewards: Reward of each task by its full name, a function of the physics with values in [0, 1].
+        own_models: Tasks whose model looks otherwise than the body's, such as by the size of its floor.
     """
 
     name: str
@@ -41,6 +47,16 @@ class Domain:
     start: Callable[[Any, np.random.Generator], None]
     observe: Callable[[Any], np.ndarray]
     rewards: Mapping[str, Callable[[Any], float]]
+    own_models: frozenset[str] = frozenset()
+
+    @property
+    def plain_task(self) -> str:
+        """A task with the body's own model, for acting without a task in mind."""
+        return next(task for task in self.rewards if task not in self.own_models)
+
+    def model_of(self, task: str) -> str:
+        """What to call `load` with for a task: its name, or the body's if it shares the body's model."""
+        return task if task in self.own_models else self.name
 
 
 def get_domain(name: str) -> Domain:
