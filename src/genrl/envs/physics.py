@@ -63,7 +63,7 @@ def get_state(physics: Physics) -> np.ndarray:
 def set_state(physics: Physics, state: np.ndarray) -> None:
     """Puts a simulator into an (S,) state and computes everything that follows from it."""
     mujoco.mj_setState(physics.model.ptr, physics.data.ptr, np.asarray(state, np.float64), _STATE)
-    mujoco.mj_forward(physics.model.ptr, physics.data.ptr)
+    physics.forward()
 
 
 def at_least(x: float, bound: float, margin: float) -> float:
