@@ -13,7 +13,7 @@ import pytest
 from genrl.envs.environment import BodyEnv, make_env
 from genrl.envs.rendering import render_states
 from genrl.envs.tasks import TASKS
-from genrl.infra.errors import UserError
+from tests.envs.bodies import require_body
 
 ROOT = Path(__file__).parents[2]
 RECIPE = runpy.run_path(str(ROOT / "recipes" / "reference_returns.py"))
@@ -32,12 +32,8 @@ every_task = pytest.mark.parametrize("task", TASKS)
 
 def make(task: str, **options: Any) -> BodyEnv:
     """The environment; skips where a body's optional package is missing."""
-    try:
-        return make_env(task, **options)
-    except UserError as error:
-        if "pip install" in str(error):
-            pytest.skip(str(error))
-        raise
+    require_body(TASKS[task].domain)
+    return make_env(task, **options)
 
 
 def play(env: BodyEnv, seed: int, steps: int = STEPS) -> list[tuple[np.ndarray, float, np.ndarray]]:
