@@ -28,14 +28,17 @@ FIRST_STEPS = 40
 AGENTS = ("nothing", "random")
 
 
+def actions(env: BodyEnv, agent: str, seed: int, steps: int) -> np.ndarray:
+    """(T, A) what an agent does in one episode."""
+    shape = (steps, *(env.action_space.shape or ()))
+    return np.random.default_rng(seed).uniform(-1, 1, shape) if agent == "random" else np.zeros(shape)
+
+
 def episode(env: BodyEnv, agent: str, seed: int, max_steps: int) -> np.ndarray:
     """(T, R) rewards of the tasks that the environment reports, at every env step of one episode."""
-    random = np.random.default_rng(seed)
-    size = env.action_space.shape or ()
     env.reset(seed=seed)
     rows = []
-    for _ in range(max_steps):
-        action = random.uniform(-1, 1, size) if agent == "random" else np.zeros(size)
+    for action in actions(env, agent, seed, max_steps):
         _, _, terminated, truncated, info = env.step(action)
         rows.append(info["rewards"])
         if terminated or truncated:

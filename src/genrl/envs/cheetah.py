@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import mujoco
 import numpy as np
+from dm_control.mujoco.wrapper import MjModel
 from dm_control.suite import common
 
 from genrl.envs.domain import Domain
@@ -43,10 +45,15 @@ class CheetahPhysics(BodyPhysics):
 
 def load_physics(task: str) -> CheetahPhysics:
     """The cheetah of dm_control's own model file, with a longer ground for all tasks but the suite's."""
-    physics = CheetahPhysics.from_xml_string(common.read_model("cheetah.xml"), common.ASSETS)
+    spec = mujoco.MjSpec.from_string(common.read_model("cheetah.xml"), include=common.ASSETS)
     if task not in OWN_MODELS:
-        physics.named.model.geom_size["ground", 0] = GROUND_LENGTH
-    return physics
+        spec.geom("ground").size[0] = GROUND_LENGTH
+    # The file wants the compiler to set the total mass, of which MuJoCo warns on every load; done after it instead.
+    mass, spec.compiler.settotalmass = spec.compiler.settotalmass, -1
+    model = spec.compile()
+    mujoco.mj_setTotalmass(model, mass)
+    mujoco.mj_setConst(model, mujoco.MjData(model))
+    return CheetahPhysics.from_model(MjModel(model))
 
 
 def start(physics: CheetahPhysics, random: np.random.Generator) -> None:

@@ -76,9 +76,7 @@ TASKS: dict[str, Task] = {
         Task("stickman_flip", "stickman", "doing flips", "extra"),
         Task("stickman_backflip", "stickman", "doing backflips", "extra"),
         Task("stickman_arabesque", "stickman", None, "extra"),
-        Task(
-            "cheetah_run", "cheetah", "running like a quadruped", "behaviour", 9, 890, "a dog running, from the side"
-        ),
+        Task("cheetah_run", "cheetah", "running like a quadruped", "behaviour", 9, 890, "a dog running, from the side"),
         Task(
             "cheetah_standing",
             "cheetah",
