@@ -31,7 +31,7 @@ from tests.vlm.tiny import tiny_vlm
 TINY = ExpertConfig(
     td3=TD3Config(hidden_dim=16, batch_size=16), updates_per_step=0.02, prepare_updates=2, random_episodes=1
 )
-REPEAT = 20
+REPEAT = 10
 """Control steps in an env step, so that whole episodes are short."""
 STEPS = 32
 

@@ -30,12 +30,12 @@ class Domain:
         control_steps: Control steps per episode.
         camera: Index of the model's camera that frames are taken with.
         tracked_body: The body that the camera follows.
-        load: Name -> physics (`dm_control.mujoco.Physics`): the body's own name gives the model that most tasks use, a
-            name of `own_models` that of the task.
+        load: Task name -> physics (`dm_control.mujoco.Physics`); tasks of a body may differ in their model file. The
+            body's own name gives the model that its states are drawn with.
         start: Puts a physics into a random start state, with the given generator. Called within a reset.
         observe: Physics -> (O,) float32 observation of the simulator's state.
         rewards: Reward of each task by its full name, a function of the physics with values in [0, 1].
-        own_models: Tasks whose model looks otherwise than the body's, such as by the size of its floor.
+        own_models: Tasks whose model looks otherwise, such as by the size of its floor, and draws their states.
     """
 
     name: str
@@ -51,11 +51,11 @@ class Domain:
 
     @property
     def plain_task(self) -> str:
-        """A task with the body's own model, for acting without a task in mind."""
+        """A task that looks as the body does, for acting without a task in mind."""
         return next(task for task in self.rewards if task not in self.own_models)
 
     def model_of(self, task: str) -> str:
-        """What to call `load` with for a task: its name, or the body's if it shares the body's model."""
+        """What to load for drawing a task's states: the task's own model, or the body's."""
         return task if task in self.own_models else self.name
 
 

@@ -48,7 +48,7 @@ class BodyEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         self.domain: Domain = get_domain(task.domain)
         self.render_mode = "rgb_array"
         self.metadata = {**self.metadata, "render_fps": round(1 / (self.domain.control_timestep * action_repeat))}
-        self._physics = self.domain.load(self.domain.model_of(task.name))
+        self._physics = self.domain.load(task.name)
         self._sub_steps = round(self.domain.control_timestep / self._physics.timestep())
         self._reward = self.domain.rewards[task.name]
         self._report = [self.domain.rewards[get_task(name).name] for name in report]
@@ -157,7 +157,7 @@ def state_rewards(task: str, states: np.ndarray) -> np.ndarray:
     """
     entry = get_task(task)
     domain = get_domain(entry.domain)
-    physics = domain.load(domain.model_of(task))
+    physics = domain.load(task)
     rewards = np.empty(len(states))
     for i, state in enumerate(states):
         set_state(physics, state)
