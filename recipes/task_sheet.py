@@ -25,7 +25,7 @@ from genrl.infra.media import video_grid, write_png
 ROOT = Path(__file__).parents[1]
 RECORDED = ROOT / "tests" / "data" / "env_rewards.npz"
 EPISODES, STEPS = 4, 200
-"""Episodes of each agent, and the env steps of each."""
+"""Episodes of each agent, and the env steps of each at most."""
 DEEPEST = 0.06
 """Metres that a body may dip into the floor."""
 COLUMNS, SIZE = 7, 128
@@ -44,11 +44,11 @@ def best_state(task: str) -> np.ndarray:
 def visited_states(domain: str) -> np.ndarray:
     """(N, S) states of episodes of doing nothing and of acting at random."""
     env = make_env(get_domain(domain).plain_task, frames=False)
-    states = []
+    states, steps = [], min(STEPS, env.episode_steps)
     for agent in AGENTS:
         for seed in range(EPISODES):
             env.reset(seed=seed)
-            states += [env.step(action)[4]["state"] for action in actions(env, agent, seed, STEPS)]
+            states += [env.step(action)[4]["state"] for action in actions(env, agent, seed, steps)]
     return np.stack(states)
 
 
