@@ -1,4 +1,4 @@
-"""Writes the tables of the model cards from the measurements that are committed beside them.
+"""Writes the tables of the model cards, and that of the tasks, from the measurements that are committed beside them.
 
     python recipes/model_cards.py [--check]
 
@@ -15,6 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import mean
 from typing import Any
+
+from genrl.envs.tasks import TASKS
 
 DOCS = Path(__file__).parents[1] / "docs"
 GROUPS = ("own look", "random looks", "simulated")
@@ -73,6 +75,25 @@ def prediction_table(report: Json) -> str:
     )
 
 
+def task_table(report: Json) -> str:
+    """Every task with its prompt and bounds, and what doing nothing and random actions get (`reference_returns.py`)."""
+    rows = []
+    for task in TASKS.values():
+        prompt = task.prompt or "–"
+        if task.video_prompt is not None:
+            prompt += f"; video of {task.video_prompt}"
+        bounds = ["–" if bound is None else f"{bound:g}" for bound in (task.score_min, task.score_max)]
+        measured = [returns(report["tasks"][task.name][agent]) for agent in ("nothing", "random")]
+        rows.append([f"`{task.name}`", task.group, prompt, *bounds, *measured])
+    return table(["task", "group", "prompt", "score 0", "score 1", "nothing", "random"], rows)
+
+
+def returns(row: Json) -> str:
+    """Mean return and, where episodes differ, the least and the largest."""
+    mean, low, high = (f"{row[name]:.0f}" for name in ("mean", "low", "high"))
+    return mean if low == high else f"{mean} ({low} … {high})"
+
+
 def table(head: list[str], rows: list[list[str]]) -> str:
     """Markdown."""
     return "".join(f"| {' | '.join(row)} |\n" for row in [head, ["---"] * len(head), *rows])
@@ -81,6 +102,7 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 TABLES: dict[str, tuple[str, Callable[[Json], str]]] = {
     "retrieval": ("mini_vlm_retrieval.json", retrieval_table),
     "retrieval-by-behaviour": ("mini_vlm_retrieval.json", retrieval_by_behaviour),
+    "tasks": ("task_returns.json", task_table),
     "walker-scores": ("walker_mini_training/scores.json", score_table),
     "walker-prediction": ("walker_mini_training/prediction.json", prediction_table),
 }

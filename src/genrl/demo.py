@@ -188,7 +188,7 @@ def tell(
         preview=preview,
         preview_note=f"groundability {groundability.cosine:.2f} (z-score {groundability.z_score:+.1f})",
         history=learnt.history,
-        episode=draw_episode(spec, rollouts, PANEL_SIZE, every),
+        episode=draw_episode(summary.task, spec.look, rollouts, PANEL_SIZE, every),
         episode_returns=returns,
         episode_note=f"{speed:.2g}× speed",
         score_label=f"score on {summary.task}",

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from genrl.envs import poses
+from genrl.envs import poses, stickman
 
 LIMBS = ("thigh", "leg", "foot")
 
@@ -106,6 +106,21 @@ def test_legs_up_and_high_kick_by_hand() -> None:
     assert poses.legs_up(Statue(foot=0.175)) == pytest.approx(0.1)
     assert poses.high_kick(Statue(torso=1.0, left_foot=1.2, right_foot=0.0), 1.2) == 1.0
     assert poses.high_kick(Statue(torso=1.0, left_foot=0.6, right_foot=0.0), 1.2) == pytest.approx((0.3 + 1) / 4)
+
+
+def test_a_stickman_that_drifts_backwards_gets_a_sixth() -> None:
+    stand = stickman.REWARDS["stickman_stand"]
+    assert stand(Statue(speed=0.0, torso=1.2, up=UPRIGHT)) == 1.0
+    assert stand(Statue(speed=-1e-6, torso=1.2, up=UPRIGHT)) == pytest.approx(1 / 6)
+
+
+def test_hands_up_and_boxing_pay_for_hands_while_standing() -> None:
+    assert stickman.hands_up(Statue(torso=1.15, hand=1.8, up=UPRIGHT)) == 1.0
+    assert stickman.hands_up(Statue(torso=1.15, left_hand=1.75, right_hand=0.0, up=UPRIGHT)) == pytest.approx(0.1)
+    for speed, reward in ((5.0, 1.0), (2.5, 0.5), (0.0, 0.0)):
+        puncher = Statue(torso=1.15, up=UPRIGHT)
+        puncher.hand_speed = lambda speed=speed: speed
+        assert stickman.boxing(puncher) == pytest.approx(reward)
 
 
 def test_answers_of_the_physics_agree_with_mujoco_named_access() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from genrl.envs.appearance import Appearance
+from genrl.envs.domain import get_domain
 from genrl.envs.environment import make_env
 from genrl.envs.rendering import StateRenderer, parallel_render, render_states
 from genrl.infra.errors import UserError
@@ -29,6 +30,25 @@ def test_looks_differ_in_shadows_and_edges_only(states: np.ndarray) -> None:
     difference = np.abs(paper - fast)
     assert 0.5 < difference.mean() < 12
     assert (difference.max(axis=-1) < 20).mean() > 0.5
+
+
+@pytest.mark.parametrize("domain", ["cheetah", "quadruped"])
+def test_a_task_on_another_floor_is_drawn_on_it(domain: str) -> None:
+    env = make_env(f"{domain}_run", frames=False)
+    state = env.reset(seed=0)[1]["state"][None]
+    own, run = (render_states(name, state, "paper").astype(int) for name in (domain, f"{domain}_run"))
+    assert np.abs(own - run).mean() > 0.3
+    other = next(task for task in env.domain.rewards if task not in env.domain.own_models)
+    np.testing.assert_array_equal(render_states(other, state, "paper"), own)
+
+
+@pytest.mark.parametrize("domain", ["stickman", "cheetah", "quadruped"])
+def test_every_body_can_look_otherwise(domain: str) -> None:
+    state = make_env(get_domain(domain).plain_task, frames=False).reset(seed=0)[1]["state"][None]
+    plain = render_states(domain, state, "fast").astype(int)
+    green = render_states(domain, state, "fast", appearance=Appearance(azimuth=20, body_color=(0.0, 1.0, 0.0)))
+    assert (green[..., 1].astype(int) - green[..., 0]).max() > 60 and np.abs(green - plain).mean() > 1
+    np.testing.assert_array_equal(render_states(domain, state, "fast"), plain)
 
 
 def test_sizes_looks_and_appearances_do_not_disturb_each_other(states: np.ndarray) -> None:

@@ -1,9 +1,9 @@
 """Compares our environments with arrays recorded from the original ones.
 
-    python tests/parity/check_env.py REWARDS.npz FRAMES.npz
+    python tests/parity/check_env.py REWARDS.npz FRAMES.npz [--only DOMAIN ...]
 
-One line per task and array: largest error, tolerance, verdict. Tasks and bodies that are not built print `missing`,
-which is no failure. The exit code is 1 when anything that was compared is off.
+One line per task and array: largest error, tolerance, verdict. What was recorded and is not built, or has no comparison
+here, prints `missing`. The exit code is 1 when anything is off or missing; `--only` looks at some bodies alone.
 
 Frames are compared byte by byte where the recording's Mesa version runs, and by their mean difference elsewhere, since
 graphics cards differ by a few grey levels along edges.
@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import mujoco
@@ -24,6 +24,7 @@ import genrl.envs  # noqa: F401 - chooses the OpenGL system
 from genrl.envs.domain import MODULES, get_domain
 from genrl.envs.environment import make_env, state_rewards
 from genrl.envs.gl import gl_version
+from genrl.envs.physics import get_state
 from genrl.envs.rendering import render_states
 from genrl.envs.tasks import TASKS
 
@@ -34,9 +35,7 @@ MODEL_TOLERANCE = 1e-12
 FRAME_TOLERANCE = 2.0
 """Mean grey levels, where another OpenGL system draws."""
 
-TASK_INPUTS = {"qpos", "qvel", "action", "source"}
-FRAME_GROUPS = {"walker": "walker", "walker_suite": "walker"}
-"""Body that draws each group of frames."""
+TASK_INPUTS = {"qpos", "qvel", "act", "action", "source"}
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -71,23 +70,25 @@ class Report:
 
 
 def check_task(task: str, arrays: Arrays, report: Report) -> None:
-    """Rewards, transitions and clocks of one task; every recorded array is used or compared."""
+    """Rewards, transitions and clocks of one task of a suite body; every recorded array is used or compared."""
     env = make_env(task, frames=False)
     model, data = env.physics.model.ptr, env.physics.data.ptr
-    states = np.concatenate([arrays["qpos"], arrays["qvel"]], axis=1)
+    states = recorded_states(arrays)
     sub_steps = int(arrays["n_sub_steps"])
-    next_qpos, next_qvel = np.empty_like(arrays["qpos"]), np.empty_like(arrays["qvel"])
+    next_states = np.empty_like(states)
     for i, state in enumerate(states):
         mujoco.mj_resetData(model, data)
-        data.qpos[:], data.qvel[:] = state[: model.nq], state[model.nq :]
+        data.qpos[:], data.qvel[:], data.act[:] = np.split(state, [model.nq, model.nq + model.nv])
         data.ctrl[:] = arrays["action"][i]
         mujoco.mj_step(model, data, sub_steps)
-        next_qpos[i], next_qvel[i] = data.qpos, data.qvel
+        next_states[i] = get_state(env.physics)
+    next_qpos, next_qvel, next_act = np.split(next_states, [model.nq, model.nq + model.nv], axis=1)
     ours: dict[str, np.ndarray | float] = {
         "reward": state_rewards(task, states),
         "next_qpos": next_qpos,
         "next_qvel": next_qvel,
-        "next_reward": state_rewards(task, np.concatenate([next_qpos, next_qvel], axis=1)),
+        "next_act": next_act,
+        "next_reward": state_rewards(task, next_states),
         "control_timestep": env.domain.control_timestep,
         "n_sub_steps": round(env.domain.control_timestep / model.opt.timestep),
         "step_limit": env.domain.control_steps,
@@ -97,6 +98,11 @@ def check_task(task: str, arrays: Arrays, report: Report) -> None:
             report.compare(f"{task}/{name}", ours[name], theirs, TOLERANCE)
         elif name not in TASK_INPUTS:
             report.verdict(f"{task}/{name}", "neither used nor compared", False)
+
+
+def recorded_states(arrays: Arrays) -> np.ndarray:
+    """(N, S) states of a group of arrays."""
+    return np.concatenate([arrays[name] for name in ("qpos", "qvel", "act") if name in arrays], axis=1)
 
 
 def check_model(domain: str, arrays: Arrays, report: Report) -> None:
@@ -116,31 +122,36 @@ def check_model(domain: str, arrays: Arrays, report: Report) -> None:
         report.compare(f"model/{domain}/{name}", ours, theirs, MODEL_TOLERANCE)
 
 
-def check_rewards(arrays: Arrays, report: Report) -> None:
+CHECKS: dict[str, Callable[[str, Arrays, Report], None]] = {
+    domain: check_task for domain in ("stickman", "walker", "cheetah", "quadruped")
+}
+"""Comparison of a body's tasks."""
+
+
+def check_rewards(groups: Mapping[str, Arrays], report: Report) -> None:
     """Everything in a file of rewards."""
-    for group in sorted({_group(name) for name in arrays} - {"meta"}):
-        members = {name[len(group) + 1 :]: array for name, array in arrays.items() if _group(name) == group}
-        if group in TASKS:
-            check_task(group, members, report)
-        elif group.startswith("model/") and group.removeprefix("model/") in MODULES:
-            check_model(group.removeprefix("model/"), members, report)
+    for group, arrays in groups.items():
+        domain = _domain(group)
+        if group.startswith("model/") and domain in MODULES:
+            check_model(domain, arrays, report)
+        elif group in TASKS and domain in CHECKS and arrays:
+            CHECKS[domain](group, arrays, report)
         else:
             report.absent(group)
 
 
-def check_frames(arrays: Arrays, report: Report) -> None:
+def check_frames(groups: Mapping[str, Arrays], report: Report, backend: str) -> None:
     """Everything in a file of frames."""
-    recorded = re.search(r"Mesa ([\d.]+)", str(arrays["meta/backend"]))
+    recorded = re.search(r"Mesa ([\d.]+)", backend)
     running = re.search(r"Mesa ([\d.]+)", gl_version())
     same = recorded is not None and running is not None and recorded[1] == running[1]
-    print(f"frames: recorded on {arrays['meta/backend']}, running {gl_version()}")
-    for group in sorted({_group(name) for name in arrays} - {"meta"}):
-        if group not in FRAME_GROUPS:
+    print(f"frames: recorded on {backend}, running {gl_version()}")
+    for group, arrays in groups.items():
+        if _domain(group) not in CHECKS:
             report.absent(f"frames of {group}")
             continue
-        states = np.concatenate([arrays[f"{group}/qpos"], arrays[f"{group}/qvel"]], axis=1)
-        theirs = arrays[f"{group}/frames"]
-        ours = render_states(FRAME_GROUPS[group], states, "paper", size=theirs.shape[1])
+        theirs = arrays["frames"]
+        ours = draw(str(arrays["task"]), recorded_states(arrays), theirs.shape[1])
         if same:
             differing = int((ours != theirs).sum())
             report.verdict(f"frames of {group}", f"{differing} bytes differ", differing == 0)
@@ -149,8 +160,25 @@ def check_frames(arrays: Arrays, report: Report) -> None:
             report.verdict(f"frames of {group}", f"mean difference {difference:.2f}", difference < FRAME_TOLERANCE)
 
 
-def _group(name: str) -> str:
-    return name.rsplit("/", 1)[0]
+def draw(task: str, states: np.ndarray, size: int) -> np.ndarray:
+    """Frames of a task's states, whose activations were not recorded: they do not show."""
+    missing = make_env(task, frames=False).state().size - states.shape[1]
+    return render_states(task, np.pad(states, ((0, 0), (0, missing))), "paper", size)
+
+
+def recorded_groups(arrays: Arrays, only: Sequence[str] | None) -> dict[str, Arrays]:
+    """Arrays by task, model or group of frames; a task that is listed but has none is there too."""
+    listed = [str(task) for name in arrays if name.startswith("meta/tasks") for task in arrays[name]]
+    groups: dict[str, dict[str, np.ndarray]] = {name: {} for name in listed}
+    for name, array in arrays.items():
+        group, member = name.rsplit("/", 1)
+        groups.setdefault(group, {})[member] = array
+    return {name: groups[name] for name in sorted(groups) if name != "meta" and (only is None or _domain(name) in only)}
+
+
+def _domain(group: str) -> str:
+    """Body of a group such as `walker_run`, `model/walker` or `walker_suite`."""
+    return group.removeprefix("model/").split("_")[0]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -158,13 +186,20 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Compare our environments with recorded arrays.")
     parser.add_argument("rewards", type=Path, metavar="REWARDS.npz")
     parser.add_argument("frames", type=Path, metavar="FRAMES.npz")
+    parser.add_argument("--only", nargs="+", metavar="DOMAIN", help="bodies to look at; all unless given")
     options = parser.parse_args(argv)
     report = Report()
-    for file, check in ((options.rewards, check_rewards), (options.frames, check_frames)):
-        with np.load(file, allow_pickle=False) as arrays:
-            check({name: arrays[name] for name in arrays.files}, report)
+    rewards, frames = (load_arrays(file) for file in (options.rewards, options.frames))
+    check_rewards(recorded_groups(rewards, options.only), report)
+    check_frames(recorded_groups(frames, options.only), report, str(frames["meta/backend"]))
     print(f"{report.compared} compared, {report.off} off, {report.missing} missing")
-    return 1 if report.off or not report.compared else 0
+    return 1 if report.off or report.missing or not report.compared else 0
+
+
+def load_arrays(file: Path) -> Arrays:
+    """All arrays of a file."""
+    with np.load(file, allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in arrays.files}
 
 
 if __name__ == "__main__":

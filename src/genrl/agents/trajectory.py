@@ -20,7 +20,7 @@ class Trajectory:
         observation: (N, O) float32 observation of the simulator's state.
         action: (N, A) float32 in -1 ... 1; the first row is zero.
         rewards: (N, R) float32, one column for each task of `TrajectoryLog.tasks`.
-        state: (N, nq + nv) float64.
+        state: (N, S) float64 of the simulator.
     """
 
     observation: np.ndarray

@@ -11,7 +11,12 @@ import numpy as np
 
 from genrl.infra.errors import UserError
 
-MODULES = {"walker": "genrl.envs.walker"}
+MODULES = {
+    "walker": "genrl.envs.walker",
+    "stickman": "genrl.envs.stickman",
+    "cheetah": "genrl.envs.cheetah",
+    "quadruped": "genrl.envs.quadruped",
+}
 """Module of each body; it holds a `DOMAIN`. Imported on first use, because it loads the simulator."""
 
 
@@ -30,6 +35,7 @@ class Domain:
         start: Puts a physics into a random start state, with the given generator. Called within a reset.
         observe: Physics -> (O,) float32 observation of the simulator's state.
         rewards: Reward of each task by its full name, a function of the physics with values in [0, 1].
+        own_models: Tasks whose model looks otherwise, such as by the size of its floor, and draws their states.
     """
 
     name: str
@@ -41,6 +47,16 @@ class Domain:
     start: Callable[[Any, np.random.Generator], None]
     observe: Callable[[Any], np.ndarray]
     rewards: Mapping[str, Callable[[Any], float]]
+    own_models: frozenset[str] = frozenset()
+
+    @property
+    def plain_task(self) -> str:
+        """A task that looks as the body does, for acting without a task in mind."""
+        return next(task for task in self.rewards if task not in self.own_models)
+
+    def model_of(self, task: str) -> str:
+        """What to load for drawing a task's states: the task's own model, or the body's."""
+        return task if task in self.own_models else self.name
 
 
 def get_domain(name: str) -> Domain:

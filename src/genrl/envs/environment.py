@@ -9,6 +9,7 @@ import gymnasium
 import numpy as np
 
 from genrl.envs.domain import Domain, get_domain
+from genrl.envs.physics import get_state, set_state
 from genrl.envs.rendering import Look, StateRenderer, check_look
 from genrl.envs.tasks import Task, get_task
 from genrl.infra.errors import UserError
@@ -21,8 +22,9 @@ class BodyEnv(gymnasium.Env[np.ndarray, np.ndarray]):
 
     Observations are (64, 64, 3) uint8 frames, or with `frames=False` the simulator's state as (O,) float32. Actions
     are (A,) in -1 ... 1, scaled to the range of each actuator and clipped. One `step` is `action_repeat` control steps,
-    whose rewards are added; each lies in [0, 1]. `info["state"]` is (nq + nv,) float64, qpos and qvel;
-    `info["rewards"]` holds the rewards of the tasks named in `report`, added up in the same way.
+    whose rewards are added; each lies in [0, 1]. `info["state"]` is (S,) float64: positions, velocities and, where the
+    actuators have any, activations; `info["rewards"]` holds the rewards of the tasks named in `report`, added up in the
+    same way.
 
     `reset(seed=s)` starts the same episode every time; `reset()` goes on with the generator seeded last.
     """
@@ -51,7 +53,7 @@ class BodyEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         self._reward = self.domain.rewards[task.name]
         self._report = [self.domain.rewards[get_task(name).name] for name in report]
         self._frames = frames
-        self._renderer = StateRenderer.shared(task.domain, look) if frames else None
+        self._renderer = StateRenderer.shared(task.name, look) if frames else None
         self._control_step: int | None = None
 
         low, high = self._physics.model.actuator_ctrlrange.T.copy()
@@ -109,13 +111,13 @@ class BodyEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         return self._observation(), reward, False, truncated, self._info(reported)
 
     def state(self) -> np.ndarray:
-        """(nq + nv,) float64: positions, then velocities."""
-        return np.concatenate([self._physics.data.qpos, self._physics.data.qvel])
+        """(S,) float64: positions, velocities, activations."""
+        return get_state(self._physics)
 
     def render(self, size: int = 256) -> np.ndarray:
         """(size, size, 3) uint8 picture of the present state; frames of the observation are of size 64."""
         if self._renderer is None:
-            self._renderer = StateRenderer.shared(self.domain.name, self.look)
+            self._renderer = StateRenderer.shared(self.task.name, self.look)
         return self._renderer.render(self.state()[None], size)[0]
 
     def _observation(self) -> np.ndarray:
@@ -148,7 +150,7 @@ def state_rewards(task: str, states: np.ndarray) -> np.ndarray:
 
     Args:
         task: Name of the task.
-        states: (N, nq + nv) positions and velocities.
+        states: (N, S) positions, velocities, activations.
 
     Returns:
         (N,) float64 in [0, 1], the reward of a single control step that ends in the state.
@@ -161,11 +163,3 @@ def state_rewards(task: str, states: np.ndarray) -> np.ndarray:
         set_state(physics, state)
         rewards[i] = domain.rewards[task](physics)
     return rewards
-
-
-def set_state(physics: Any, state: np.ndarray) -> None:
-    """Puts a simulator into a state, (nq + nv,) positions and velocities, and computes everything that follows."""
-    nq = physics.model.nq
-    physics.data.qpos[:] = state[:nq]
-    physics.data.qvel[:] = state[nq:]
-    physics.forward()

@@ -1,7 +1,7 @@
 """Poses and motions of the two-legged bodies, written once for walker and stickman.
 
 A reward is a product of tolerances over answers of the physics. The bodies differ in one number, the height H at which
-the torso stands. Heights are in metres, speeds in m/s, angular momenta in kg m^2/s.
+the torso stands. Units are those of `genrl.envs.physics`.
 
 Source: the released environments of GenRL (arXiv 2406.18043), as formulas.
 """
@@ -12,34 +12,17 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-from dm_control import mujoco
-from dm_control.utils.rewards import tolerance
+
+from genrl.envs.physics import BodyPhysics, at_least, at_most, faster_than
 
 WALK_SPEED = 1.0
 RUN_SPEED = 8.0
 FLIP_MOMENTUM = 16.0
 URLB_FLIP_MOMENTUM = 5.0
 
-_UP = 8
-"""Place of `zz` in a flattened 3x3 rotation matrix."""
 
-
-class BipedPhysics(mujoco.Physics):
+class BipedPhysics(BodyPhysics):
     """Answers about a body with a torso and two legs that moves in the x-z plane."""
-
-    def body(self, name: str) -> int:
-        """Index of a body."""
-        if "_body_ids" not in self.__dict__:  # dm_control builds physics in `_reload_from_data`, not in `__init__`
-            self._body_ids = {self.model.id2name(i, "body"): i for i in range(self.model.nbody)}
-        return self._body_ids[name]
-
-    def height(self, body: str) -> float:
-        """World height of the body's frame."""
-        return float(self.data.xpos[self.body(body), 2])
-
-    def forward_position(self, body: str) -> float:
-        """World x of the body's frame."""
-        return float(self.data.xpos[self.body(body), 0])
 
     def heights(self, limb: str) -> tuple[float, float]:
         """Heights of the left and the right limb, such as `foot`."""
@@ -49,37 +32,12 @@ class BipedPhysics(mujoco.Physics):
         """Mean height of the two limbs."""
         return sum(self.heights(limb)) / 2
 
-    def uprightness(self, body: str = "torso") -> float:
-        """z of the body's own z axis: 1 upright, 0 horizontal, -1 upside down."""
-        return float(self.data.xmat[self.body(body), _UP])
-
-    def forward_speed(self) -> float:
-        """x of the velocity of the whole body's centre of mass."""
-        return float(self.data.subtree_linvel[self.body("torso"), 0])
-
-    def spin(self) -> float:
-        """y of the whole body's angular momentum about its centre of mass: positive when tumbling forwards."""
-        return float(self.data.subtree_angmom[self.body("torso"), 1])
+    def orientations(self) -> np.ndarray:
+        """(2 N,) x and z of the x axis of all N bodies."""
+        return self.data.xmat[1:][:, [0, 2]].ravel()
 
 
 Reward = Callable[[BipedPhysics], float]
-
-
-def at_least(x: float, bound: float, margin: float) -> float:
-    """1 from `bound` upwards, falling off below it as a Gaussian that is 0.1 at `margin`."""
-    return float(tolerance(x, bounds=(bound, math.inf), margin=margin))
-
-
-def at_most(x: float, bound: float, margin: float) -> float:
-    """1 up to `bound`, falling off above it as a Gaussian that is 0.1 at `margin`."""
-    return float(tolerance(x, bounds=(-math.inf, bound), margin=margin))
-
-
-def faster_than(x: float, bound: float, margin: float, value_at_margin: float = 0.5) -> float:
-    """1 from `bound` upwards, falling linearly to `value_at_margin` at `margin` below, and 0 beyond."""
-    return float(
-        tolerance(x, bounds=(bound, math.inf), margin=margin, sigmoid="linear", value_at_margin=value_at_margin)
-    )
 
 
 def upright_torso(physics: BipedPhysics, height: float, margin: float) -> float:
@@ -213,8 +171,3 @@ def shared_rewards(height: float) -> dict[str, Reward]:
         "walk": lambda physics: move(physics, height, WALK_SPEED),
         "run": lambda physics: move(physics, height, RUN_SPEED),
     }
-
-
-def flat(*parts: np.ndarray | float) -> np.ndarray:
-    """Observations side by side as one float32 vector."""
-    return np.concatenate([np.ravel(part) for part in parts]).astype(np.float32)

@@ -11,7 +11,7 @@ import atexit
 import multiprocessing
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from types import TracebackType
 from typing import Any, Literal, Self, get_args
@@ -20,8 +20,10 @@ import mujoco
 import numpy as np
 
 from genrl.envs.appearance import Appearance, Paint
-from genrl.envs.domain import get_domain
+from genrl.envs.domain import Domain, get_domain
 from genrl.envs.gl import require_gl
+from genrl.envs.physics import set_state, state_size
+from genrl.envs.tasks import TASKS
 from genrl.infra.errors import UserError
 
 Look = Literal["paper", "fast"]
@@ -38,7 +40,7 @@ def check_look(look: str) -> None:
 
 
 class StateRenderer:
-    """Draws the states of one body in one look.
+    """Draws the states of one body in one look; by the name of a task, on that task's floor.
 
     It has a model of its own, so that looks and appearances never touch a simulation. Each size of picture has its own
     OpenGL context, made on first use and kept, because making one costs as much as drawing many frames.
@@ -46,14 +48,13 @@ class StateRenderer:
 
     _shared: dict[tuple[str, str], StateRenderer] = {}
 
-    def __init__(self, domain: str, look: Look) -> None:
+    def __init__(self, name: str, look: Look) -> None:
         check_look(look)
         require_gl()
-        self._domain = get_domain(domain)
-        physics = self._domain.load(domain)
+        self._domain, model = _domain_and_model(name)
+        physics = self._domain.load(model)
         self._physics = physics
         self._model: mujoco.MjModel = physics.model.ptr
-        self._data: mujoco.MjData = physics.data.ptr
         self._look = look
         # Quality is read when an OpenGL context is made, so it must be set before the first picture.
         self._model.vis.global_.offwidth = self._model.vis.global_.offheight = _MAX_SIZE
@@ -64,27 +65,25 @@ class StateRenderer:
         atexit.register(self.close)  # before Python takes the OpenGL library away from the contexts
 
     @classmethod
-    def shared(cls, domain: str, look: Look) -> StateRenderer:
-        """The one renderer of this process for that body and look."""
-        if (domain, look) not in cls._shared:
-            cls._shared[domain, look] = cls(domain, look)
-        return cls._shared[domain, look]
+    def shared(cls, name: str, look: Look) -> StateRenderer:
+        """The one renderer of this process for that body or task and look; tasks with the body's model share it."""
+        model = _domain_and_model(name)[1]
+        if (model, look) not in cls._shared:
+            cls._shared[model, look] = cls(model, look)
+        return cls._shared[model, look]
 
     def render(self, states: np.ndarray, size: int = 64, appearance: Appearance | None = None) -> np.ndarray:
-        """Draws (N, nq + nv) states as (N, size, size, 3) uint8."""
+        """Draws (N, S) states as (N, size, size, 3) uint8."""
         if not 1 <= size <= _MAX_SIZE:
             raise UserError(f"size must lie in [1, {_MAX_SIZE}], got {size}")
-        if np.shape(states)[1:] != (self._model.nq + self._model.nv,):
-            raise UserError(
-                f"states of {self._domain.name} have {self._model.nq + self._model.nv} numbers, got {np.shape(states)}"
-            )
+        num = state_size(self._model)
+        if np.shape(states)[1:] != (num,):
+            raise UserError(f"states of {self._domain.name} have {num} numbers, got {np.shape(states)}")
         renderer = self._context(size, appearance)
         frames = np.empty((len(states), size, size, 3), np.uint8)
         for i, state in enumerate(states):
-            self._data.qpos[:] = state[: self._model.nq]
-            self._data.qvel[:] = state[self._model.nq :]
-            mujoco.mj_forward(self._model, self._data)
-            renderer.update_scene(self._data, self._domain.camera)
+            set_state(self._physics, state)
+            renderer.update_scene(self._physics.data.ptr, self._domain.camera)
             renderer.render(out=frames[i])
         return frames
 
@@ -106,14 +105,20 @@ class StateRenderer:
         return self._contexts[key]
 
 
+def _domain_and_model(name: str) -> tuple[Domain, str]:
+    """The domain of a body or task, and the name that its model is loaded by."""
+    domain = get_domain(TASKS[name].domain if name in TASKS else name)
+    return domain, domain.model_of(name)
+
+
 def render_states(
-    domain: str, states: np.ndarray, look: Look, size: int = 64, appearance: Appearance | None = None
+    name: str, states: np.ndarray, look: Look, size: int = 64, appearance: Appearance | None = None
 ) -> np.ndarray:
     """Draws simulator states.
 
     Args:
-        domain: The body.
-        states: (N, nq + nv) positions and velocities.
+        name: The body, or a task of it; few tasks have another floor than the body.
+        states: (N, S) positions, velocities, activations.
         look: `fast` or `paper`.
         size: Height and width in pixels.
         appearance: Other colours, light and camera than the model's own.
@@ -124,17 +129,17 @@ def render_states(
     Raises:
         UserError: For states of another body, an unknown domain or look, or when rendering does not work.
     """
-    return StateRenderer.shared(domain, look).render(np.asarray(states), size, appearance)
+    return StateRenderer.shared(name, look).render(np.asarray(states), size, appearance)
 
 
 class RenderPool:
     """Worker processes that draw; each has an OpenGL context of its own. Use it as a context manager."""
 
-    def __init__(self, domain: str, look: Look, processes: int) -> None:
+    def __init__(self, name: str, look: Look, processes: int) -> None:
         if processes < 1:
             raise UserError(f"processes must be at least 1, got {processes}")
         require_gl()
-        self._domain, self._look, self._processes = domain, look, processes
+        self._name, self._look, self._processes = name, look, processes
         # Forked processes would share the parent's OpenGL and OpenMP state, which breaks both.
         self._pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _end_with_parent)
 
@@ -145,22 +150,30 @@ class RenderPool:
         self._pool.shutdown(cancel_futures=True)
 
     def render(self, states: np.ndarray, size: int = 64) -> np.ndarray:
-        """Draws (N, nq + nv) states as (N, size, size, 3) uint8, in order."""
+        """Draws (N, S) states as (N, size, size, 3) uint8, in order."""
         return np.concatenate(list(self.stream([states], size)))
 
-    def stream(self, batches: list[np.ndarray], size: int = 64) -> Iterator[np.ndarray]:
-        """Draws several batches of states at once and yields the frames of each, in order."""
+    def stream(
+        self, batches: Sequence[np.ndarray], size: int = 64, names: Sequence[str] | None = None
+    ) -> Iterator[np.ndarray]:
+        """Draws several batches of states at once and yields the frames of each, in order.
+
+        Args:
+            batches: (N, S) states each.
+            size: Height and width in pixels.
+            names: Body or task of each batch, where they differ from the pool's.
+        """
         jobs: list[list[Any]] = []
-        for states in batches:
+        for states, name in zip(batches, names or [self._name] * len(batches), strict=True):
             chunks = [states[i : i + _CHUNK] for i in range(0, max(len(states), 1), _CHUNK)]
-            jobs.append([self._pool.submit(render_states, self._domain, chunk, self._look, size) for chunk in chunks])
+            jobs.append([self._pool.submit(render_states, name, chunk, self._look, size) for chunk in chunks])
         for futures in jobs:
             yield np.concatenate([future.result() for future in futures])
 
 
-def parallel_render(domain: str, states: np.ndarray, look: Look, processes: int, size: int = 64) -> np.ndarray:
+def parallel_render(name: str, states: np.ndarray, look: Look, processes: int, size: int = 64) -> np.ndarray:
     """As `render_states`, in several processes; worth it from some thousand states on."""
-    with RenderPool(domain, look, processes) as pool:
+    with RenderPool(name, look, processes) as pool:
         return pool.render(states, size)
 
 

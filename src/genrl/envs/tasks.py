@@ -27,7 +27,7 @@ class Task:
             list of the benchmark).
         score_min: Return that scores 0, about that of a random agent; None when the task has no scale.
         score_max: Return that scores 1, about that of a specialist.
-        video_prompt: Name of the video that describes the task, or None.
+        video_prompt: What the benchmark's video shows that describes the task, or None; the videos are not shipped.
     """
 
     name: str
@@ -59,6 +59,46 @@ TASKS: dict[str, Task] = {
         Task("walker_headstand", "walker", "headstand", "extra"),
         Task("walker_walk_backwards", "walker", None, "extra"),
         Task("walker_run_backwards", "walker", None, "extra"),
+        Task("stickman_run", "stickman", "robot run fast clean", "behaviour", 25, 830),
+        Task("stickman_walk", "stickman", "robot walk fast clean", "behaviour", 35, 960, "a man walking"),
+        Task("stickman_stand", "stickman", "standing up", "behaviour", 70, 970),
+        Task("stickman_flipping", "stickman", "doing flips", "generalisation", 45, 790),
+        Task("stickman_one_foot", "stickman", "stand on one foot", "generalisation", 20, 865),
+        Task("stickman_high_kick", "stickman", "stand up and kick", "generalisation", 55, 920, "a karate kick"),
+        Task("stickman_lying_down", "stickman", "lying down horizontally", "generalisation", 380, 965),
+        Task("stickman_legs_up", "stickman", "lifting legs up while lying down", "generalisation", 115, 935),
+        Task("stickman_sit_knees", "stickman", "praying", "generalisation", 40, 966),
+        Task("stickman_lunge_pose", "stickman", "lunge_pose", "generalisation", 100, 950),
+        Task("stickman_headstand", "stickman", "headstand", "generalisation", 180, 955),
+        Task("stickman_boxing", "stickman", "punch", "generalisation", 80, 920),
+        Task("stickman_hands_up", "stickman", "standing with the hands up", "generalisation", 5, 830),
+        Task("stickman_urlb_flip", "stickman", "doing flips", "extra"),
+        Task("stickman_flip", "stickman", "doing flips", "extra"),
+        Task("stickman_backflip", "stickman", "doing backflips", "extra"),
+        Task("stickman_arabesque", "stickman", None, "extra"),
+        Task("cheetah_run", "cheetah", "running like a quadruped", "behaviour", 9, 890, "a dog running, from the side"),
+        Task(
+            "cheetah_standing",
+            "cheetah",
+            "standing like a human",
+            "generalisation",
+            5,
+            930,
+            "a person standing with hands up, from the side",
+        ),
+        Task("cheetah_lying_down", "cheetah", "lying down", "generalisation", 430, 920),
+        Task("cheetah_flipping", "cheetah", "quadruped rotating flips", "extra"),
+        Task("cheetah_run_backward", "cheetah", None, "extra"),
+        Task("cheetah_flip", "cheetah", None, "extra"),
+        Task("cheetah_flip_backward", "cheetah", None, "extra"),
+        Task("quadruped_run", "quadruped", "spider running fast", "behaviour", 10, 930),
+        Task("quadruped_walk", "quadruped", "spider walking fast", "behaviour", 10, 960, "a drawn spider"),
+        Task("quadruped_stand", "quadruped", "spider standing", "behaviour", 15, 990),
+        Task("quadruped_jump", "quadruped", "spider jumping", "generalisation", 15, 875),
+        Task("quadruped_two_legs", "quadruped", "on two legs", "generalisation", 14, 875),
+        Task("quadruped_lie_down", "quadruped", "lying down", "generalisation", 750, 965),
+        Task("quadruped_roll", "quadruped", None, "extra"),
+        Task("quadruped_roll_fast", "quadruped", None, "extra"),
     )
 }
 

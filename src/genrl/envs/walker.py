@@ -8,6 +8,7 @@ from dm_control.suite.utils import randomizers
 
 from genrl.envs import poses
 from genrl.envs.domain import Domain
+from genrl.envs.physics import flat
 
 STAND_HEIGHT = 1.2
 """Height of the torso above which it stands, in metres."""
@@ -22,27 +23,22 @@ CAMERA = 0
 """The model's camera `side`, which follows the centre of mass."""
 
 
-class WalkerPhysics(poses.BipedPhysics):
-    """Answers about the walker. The model's own sensor makes MuJoCo compute subtree velocities at every step."""
+def load_physics(task: str) -> poses.BipedPhysics:
+    """The walker of dm_control's own model file; all tasks share it.
 
-    def orientations(self) -> np.ndarray:
-        """(14,) x and z of the x axis of all seven bodies."""
-        return self.data.xmat[1:][:, [0, 2]].ravel()
-
-
-def load_physics(task: str) -> WalkerPhysics:
-    """The walker of dm_control's own model file; all tasks share it."""
-    return WalkerPhysics.from_xml_string(common.read_model("walker.xml"), common.ASSETS)
+    The model's own sensor makes MuJoCo compute subtree velocities at every step.
+    """
+    return poses.BipedPhysics.from_xml_string(common.read_model("walker.xml"), common.ASSETS)
 
 
-def start(physics: WalkerPhysics, random: np.random.Generator) -> None:
+def start(physics: poses.BipedPhysics, random: np.random.Generator) -> None:
     """Limited joints uniform in their ranges, the torso's pitch uniform in +-180 degrees, the rest zero."""
     randomizers.randomize_limited_and_rotational_joints(physics, random)
 
 
-def observe(physics: WalkerPhysics) -> np.ndarray:
+def observe(physics: poses.BipedPhysics) -> np.ndarray:
     """(24,) the suite's observation: orientations, height of the torso, velocities."""
-    return poses.flat(physics.orientations(), physics.height("torso"), physics.velocity())
+    return flat(physics.orientations(), physics.height("torso"), physics.velocity())
 
 
 REWARDS: dict[str, poses.Reward] = {

@@ -38,7 +38,7 @@ class Steps:
     Attributes:
         frames: (N, h, w, 3) uint8; the last one stays after an episode's end.
         rewards: (N,) float64 of this env step, zero after an episode's end.
-        states: (N, nq + nv) float64 of the simulator.
+        states: (N, S) float64 of the simulator.
         over: (N,) bool, whether the episode has ended.
     """
 

@@ -43,7 +43,7 @@ class GoalEpisodes:
     Attributes:
         frames: (N, T+1, h, w, 3) uint8.
         actions: (N, T+1, A) that led to each frame, in -1 ... 1.
-        states: (N, T+1, nq + nv) float64 of the simulator.
+        states: (N, T+1, S) float64 of the simulator.
         lengths: (N,) rows of each episode.
         goals: (N, T+1, E) embedding that was followed at each frame.
         logits: (N, T+1, S, K) posterior of each frame.

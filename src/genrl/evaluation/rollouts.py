@@ -40,7 +40,7 @@ class Rollouts:
         rewards: (N, T) float64 reward of every env step, zero after an episode's end.
         lengths: (N,) env steps of each episode.
         frames: (T_0 + 1, h, w, 3) uint8 as the policy saw them in the first episode.
-        states: (T_0 + 1, nq + nv) float64 of the simulator in the first episode; they can be drawn at any size.
+        states: (T_0 + 1, S) float64 of the simulator in the first episode; they can be drawn at any size.
     """
 
     rewards: NDArray[np.float64]

@@ -22,12 +22,15 @@ from genrl.data.store import Store
 from genrl.data.writer import StoreWriter
 from genrl.envs.domain import get_domain
 from genrl.envs.rendering import Look, RenderPool
+from genrl.envs.tasks import TASKS
 from genrl.infra.checkpoint import atomic_path
 from genrl.infra.errors import UserError
 
 FORMAT = "genrl-trajectories-1"
-RESOLUTION = {"position": 2e-4, "velocity": 1e-2, "action": 1 / 256, "reward": 1e-3}
-"""Steps that numbers are rounded to: metres or radians, the same a second, and the units of actions and rewards."""
+RESOLUTION = {"position": 2e-4, "velocity": 1e-2, "activation": 2e-4, "action": 1 / 256, "reward": 1e-3}
+"""Steps that numbers are rounded to: metres or radians, the same a second, the units of controls, actions, rewards."""
+STATE = ("position", "velocity", "activation")
+"""What a state is made of, in this order."""
 EPISODES_PER_BATCH = 8
 """Episodes whose frames are held in memory at a time."""
 
@@ -42,7 +45,7 @@ class PackedStore:
         sources: Names of sources.
         source: (E,) index of each episode's source.
         length: (E,) rows of each episode.
-        state: (N, nq + nv) float64.
+        state: (N, S) float64 of the simulator.
         action: (N, A) float32.
         reward: (N,) float32.
     """
@@ -70,14 +73,14 @@ def pack_stores(paths: Sequence[Path], out: Path) -> int:
         if not store.spec.state_dim:
             raise UserError(f"{path} keeps no simulator states, so that its frames could not be drawn again")
         rows = store.num_frames
-        state, split = store.read("state", 0, rows), _num_positions(store.spec)
-        columns = {
-            "position": state[:, :split],
-            "velocity": state[:, split:],
+        parts = np.split(store.read("state", 0, rows), _state_splits(store.spec), axis=1)
+        columns = dict(zip(STATE, parts, strict=True)) | {
             "action": store.read("action", 0, rows),
             "reward": store.read("reward", 0, rows)[:, None],
         }
-        arrays |= {f"{number}/{name}": _encode(values, RESOLUTION[name]) for name, values in columns.items()}
+        arrays |= {
+            f"{number}/{name}": _encode(values, RESOLUTION[name]) for name, values in columns.items() if values.size
+        }
         arrays |= {f"{number}/source": store.episodes.source, f"{number}/length": store.episodes.length}
         facts.append({"name": path.name, "spec": dataclasses.asdict(store.spec), "sources": list(store.sources)})
     meta = json.dumps({"format": FORMAT, "resolution": RESOLUTION, "stores": facts})
@@ -131,7 +134,8 @@ def draw_store(
             for begin in range(first, len(stop), EPISODES_PER_BATCH):
                 batch = range(begin, min(begin + EPISODES_PER_BATCH, len(stop)))
                 rows = [slice(int(stop[i] - packed.length[i]), int(stop[i])) for i in batch]
-                frames = pool.stream([packed.state[row] for row in rows], packed.spec.frame_size)
+                names = [_drawn_as(packed, i) for i in batch]
+                frames = pool.stream([packed.state[row] for row in rows], packed.spec.frame_size, names)
                 for index, row, drawn in zip(batch, rows, frames, strict=True):
                     never = np.zeros(len(drawn), bool)
                     episode = Episode(drawn, packed.action[row], packed.reward[row], never, packed.state[row])
@@ -145,17 +149,25 @@ def _read_store(arrays: Any, number: int, facts: dict[str, Any], meta: dict[str,
     spec = dict(facts["spec"])
     bounds = {name: tuple(spec[name]) for name in ("action_low", "action_high")}
     resolution = meta["resolution"]
-    columns = {name: _decode(arrays[f"{number}/{name}"], resolution[name]) for name in RESOLUTION}
+    # A column that would be empty is left out: few bodies have activations.
+    names = [name for name in RESOLUTION if name != "activation" or f"{number}/{name}" in arrays]
+    columns = {name: _decode(arrays[f"{number}/{name}"], resolution[name]) for name in names}
     return PackedStore(
         facts["name"],
         StoreSpec(**(spec | bounds)),
         tuple(facts["sources"]),
         arrays[f"{number}/source"],
         arrays[f"{number}/length"],
-        np.concatenate([columns["position"], columns["velocity"]], axis=1),
+        np.concatenate([columns[name] for name in STATE if name in columns], axis=1),
         columns["action"].astype(np.float32),
         columns["reward"][:, 0].astype(np.float32),
     )
+
+
+def _drawn_as(packed: PackedStore, episode: int) -> str:
+    """Body or task whose floor an episode is drawn on: a source such as `expert_walker_run` names its task."""
+    task = packed.sources[packed.source[episode]].partition("_")[2]
+    return task if task in TASKS else packed.spec.domain
 
 
 def _encode(values: Array, resolution: float) -> Array:
@@ -174,6 +186,7 @@ def _decode(data: Array, resolution: float) -> Array:
     return np.cumsum(differences.T.astype(np.int64), axis=0) * resolution
 
 
-def _num_positions(spec: StoreSpec) -> int:
-    """Entries of a state that are positions; the rest are velocities."""
-    return int(get_domain(spec.domain).load(spec.domain).model.nq)
+def _state_splits(spec: StoreSpec) -> tuple[int, int]:
+    """Where the velocities and the activations of a state begin."""
+    model = get_domain(spec.domain).load(spec.domain).model
+    return int(model.nq), int(model.nq + model.nv)

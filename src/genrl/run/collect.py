@@ -72,7 +72,7 @@ class CollectConfig:
 
     @property
     def source(self) -> str:
-        """Name of what is collected, such as `expert_walker_run`."""
+        """Name of what is collected, such as `expert_walker_run`; a task in it tells how frames are drawn."""
         return f"{self.agent}_{self.task}" if self.task else self.agent
 
 
@@ -159,7 +159,7 @@ def _draw(config: CollectConfig, env: BodyEnv, log: TrajectoryLog) -> None:
         if first == len(log):
             return
         with (
-            RenderPool(config.domain, config.look, config.workers) as pool,
+            RenderPool(config.task or config.domain, config.look, config.workers) as pool,
             ProgressReport(log.num_steps, _steps_before(log, first), f"{config.source}, drawing", "frame") as progress,
         ):
             for batch in _batches(range(first, len(log))):
@@ -190,16 +190,15 @@ def _agent(config: CollectConfig, env: BodyEnv, log: TrajectoryLog) -> Agent:
 def _spec(config: CollectConfig, env: BodyEnv) -> StoreSpec:
     # Of the environment, which scales -1 ... 1 onto its actuators itself.
     low, high = env.action_space.low, env.action_space.high  # type: ignore[attr-defined]
-    model = env.physics.model
     return StoreSpec(
         domain=config.domain,
         action_dim=len(low),
         look=config.look,
-        camera=str(model.id2name(env.domain.camera, "camera")),
+        camera=str(env.physics.model.id2name(env.domain.camera, "camera")),
         action_repeat=config.action_repeat,
         control_timestep=env.domain.control_timestep,
         frame_size=FRAME_SIZE,
-        state_dim=int(model.nq + model.nv),
+        state_dim=env.state().size,
         action_low=tuple(low.tolist()),
         action_high=tuple(high.tolist()),
     )

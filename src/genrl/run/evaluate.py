@@ -122,7 +122,9 @@ def evaluate(config: EvaluateConfig) -> EvaluationResult:
     }
     summaries = {name: summarise(result.returns, task) for name, result in rollouts.items()}
     out.mkdir(parents=True, exist_ok=True)
-    video = write_video(out / VIDEO_FILE, draw_episode(spec, rollouts["policy"]), spec.frames_per_second)
+    video = write_video(
+        out / VIDEO_FILE, draw_episode(task.name, spec.look, rollouts["policy"]), spec.frames_per_second
+    )
     returns = rollouts["policy"].returns.tolist()
     numbers = {
         "facts": facts,
@@ -173,9 +175,9 @@ def run_episodes(
         )
 
 
-def draw_episode(spec: ModelSpec, rollouts: Rollouts, size: int = VIDEO_SIZE, every: int = 1) -> NDArray[np.uint8]:
+def draw_episode(task: str, look: str, rollouts: Rollouts, size: int = VIDEO_SIZE, every: int = 1) -> NDArray[np.uint8]:
     """(T, size, size, 3) every k-th frame of the first episode, drawn larger than the policy saw it."""
-    return render_states(spec.domain, rollouts.states[::every], cast(Look, spec.look), size)
+    return render_states(task, rollouts.states[::every], cast(Look, look), size)
 
 
 def policy_directory(path: Path) -> Path:

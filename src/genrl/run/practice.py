@@ -18,10 +18,10 @@ from genrl.behavior.learner import BehaviorConfig
 from genrl.behavior.start_states import StartConfig, data_free_starts
 from genrl.data.sampler import WindowSampler
 from genrl.data.store import StoreWriter, find_stores, open_stores
+from genrl.envs.domain import get_domain
 from genrl.envs.environment import make_env
 from genrl.envs.gl import require_gl
 from genrl.envs.rendering import Look
-from genrl.envs.tasks import domain_tasks
 from genrl.evaluation.environments import EnvironmentConfig, WorkerEnvironments
 from genrl.evaluation.goal_episodes import GoalConfig, GoalEpisodes, follow_goals
 from genrl.evaluation.prediction import predict_open_loop
@@ -240,7 +240,7 @@ class Practising:
         if store.is_dir():
             return {}
         shutil.rmtree(partial, ignore_errors=True)
-        task = domain_tasks(spec.domain)[0].name
+        task = get_domain(spec.domain).plain_task
         steps = config.steps or make_env(task, frames=False, action_repeat=spec.action_repeat).episode_steps
         seeds = np.random.SeedSequence((self.config.seed, turn)).generate_state(config.count).tolist()
         environment = EnvironmentConfig(task, cast(Look, spec.look), spec.action_repeat)
@@ -342,7 +342,7 @@ def check_data(model: PromptedModel, config: PracticeConfig) -> list[Path]:
                 "drawn at a time (--starts.num-starts)"
             )
         _ = model.vlm  # Which embeds the episodes: a missing or other one is refused now.
-        check_spec(spec, domain_tasks(spec.domain)[0].name, spec.look, spec.action_repeat)
+        check_spec(spec, get_domain(spec.domain).plain_task, spec.look, spec.action_repeat)
         require_gl()
     return stores
 
