@@ -33,9 +33,9 @@ def test_a_misspelt_task_is_answered_with_the_nearest_name() -> None:
 
 
 def test_an_unknown_domain_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(UserError, match="choose from walker"):
+    with pytest.raises(UserError, match="choose from .*walker"):
         domain_tasks("unicycle")
-    with pytest.raises(UserError, match="choose from walker"):
+    with pytest.raises(UserError, match="choose from .*walker"):
         get_domain("unicycle")
 
 

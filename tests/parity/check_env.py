@@ -27,6 +27,9 @@ from genrl.envs.gl import gl_version
 from genrl.envs.rendering import render_states
 from genrl.envs.tasks import TASKS
 
+sys.path.insert(0, str(Path(__file__).parents[2]))  # where this file is run as a command
+from tests.parity import check_env_arms  # noqa: E402
+
 TOLERANCE = 1e-9
 """Rewards and transitions repeat the recorded arithmetic on the same MuJoCo."""
 
@@ -35,7 +38,7 @@ FRAME_TOLERANCE = 2.0
 """Mean grey levels, where another OpenGL system draws."""
 
 TASK_INPUTS = {"qpos", "qvel", "action", "source"}
-FRAME_GROUPS = {"walker": "walker", "walker_suite": "walker"}
+FRAME_GROUPS = {"walker": "walker", "walker_suite": "walker", "kitchen": "kitchen", "jaco": "jaco"}
 """Body that draws each group of frames."""
 
 Arrays = Mapping[str, np.ndarray]
@@ -121,7 +124,10 @@ def check_rewards(arrays: Arrays, report: Report) -> None:
     for group in sorted({_group(name) for name in arrays} - {"meta"}):
         members = {name[len(group) + 1 :]: array for name, array in arrays.items() if _group(name) == group}
         if group in TASKS:
-            check_task(group, members, report)
+            if common := check_env_arms.check_task(group, members, report):
+                check_task(group, common, report)
+        elif group in check_env_arms.SCENES:
+            check_env_arms.check_scene(group, members, report)
         elif group.startswith("model/") and group.removeprefix("model/") in MODULES:
             check_model(group.removeprefix("model/"), members, report)
         else:
@@ -140,6 +146,9 @@ def check_frames(arrays: Arrays, report: Report) -> None:
             continue
         states = np.concatenate([arrays[f"{group}/qpos"], arrays[f"{group}/qvel"]], axis=1)
         theirs = arrays[f"{group}/frames"]
+        if group in check_env_arms.SCENES:
+            members = {name[len(group) + 1 :]: array for name, array in arrays.items() if _group(name) == group}
+            check_env_arms.check_picture(group, members, report)
         ours = render_states(FRAME_GROUPS[group], states, "paper", size=theirs.shape[1])
         if same:
             differing = int((ours != theirs).sum())

@@ -20,7 +20,7 @@ import mujoco
 import numpy as np
 
 from genrl.envs.appearance import Appearance, Paint
-from genrl.envs.domain import get_domain
+from genrl.envs.domain import FreeCamera, get_domain
 from genrl.envs.gl import require_gl
 from genrl.infra.errors import UserError
 
@@ -60,7 +60,9 @@ class StateRenderer:
         if look == "fast":
             self._model.vis.quality.offsamples = 0
         self._contexts: dict[tuple[int, bool], mujoco.Renderer] = {}
-        self._paint = Paint(self._model, self._domain.camera, self._domain.tracked_body)
+        camera = self._domain.camera
+        self._camera = _free_camera(camera) if isinstance(camera, FreeCamera) else self._model.camera(camera).id
+        self._paint: Paint | None = None
         atexit.register(self.close)  # before Python takes the OpenGL library away from the contexts
 
     @classmethod
@@ -71,7 +73,11 @@ class StateRenderer:
         return cls._shared[domain, look]
 
     def render(self, states: np.ndarray, size: int = 64, appearance: Appearance | None = None) -> np.ndarray:
-        """Draws (N, nq + nv) states as (N, size, size, 3) uint8."""
+        """Draws (N, nq + nv) states as (N, size, size, 3) uint8.
+
+        Raises:
+            UserError: For a size or states that do not fit, or another appearance where the camera follows no body.
+        """
         if not 1 <= size <= _MAX_SIZE:
             raise UserError(f"size must lie in [1, {_MAX_SIZE}], got {size}")
         if np.shape(states)[1:] != (self._model.nq + self._model.nv,):
@@ -84,7 +90,7 @@ class StateRenderer:
             self._data.qpos[:] = state[: self._model.nq]
             self._data.qvel[:] = state[self._model.nq :]
             mujoco.mj_forward(self._model, self._data)
-            renderer.update_scene(self._data, self._domain.camera)
+            renderer.update_scene(self._data, self._camera)
             renderer.render(out=frames[i])
         return frames
 
@@ -94,7 +100,12 @@ class StateRenderer:
             self._contexts.popitem()[1].close()
 
     def _context(self, size: int, appearance: Appearance | None) -> mujoco.Renderer:
-        self._paint.apply(appearance)
+        if appearance is not None and self._paint is None:
+            if self._domain.tracked_body is None:
+                raise UserError(f"{self._domain.name} has no other looks than its own two: leave the appearance out")
+            self._paint = Paint(self._model, self._camera)
+        if self._paint is not None:
+            self._paint.apply(appearance)
         key = (size, appearance is not None)  # a painted sky has another size, which a context cannot change
         if key not in self._contexts:
             renderer = mujoco.Renderer(self._model, size, size)
@@ -102,8 +113,17 @@ class StateRenderer:
                 renderer.scene.flags[int(mujoco.mjtRndFlag.mjRND_SHADOW)] = False
             self._contexts[key] = renderer
         if appearance is not None:
+            assert self._paint is not None
             self._paint.upload(self._contexts[key])
         return self._contexts[key]
+
+
+def _free_camera(camera: FreeCamera) -> mujoco.MjvCamera:
+    view = mujoco.MjvCamera()
+    view.type = mujoco.mjtCamera.mjCAMERA_FREE
+    view.lookat[:] = camera.lookat
+    view.distance, view.azimuth, view.elevation = camera.distance, camera.azimuth, camera.elevation
+    return view
 
 
 def render_states(

@@ -59,6 +59,25 @@ TASKS: dict[str, Task] = {
         Task("walker_headstand", "walker", "headstand", "extra"),
         Task("walker_walk_backwards", "walker", None, "extra"),
         Task("walker_run_backwards", "walker", None, "extra"),
+        Task(
+            "kitchen_microwave",
+            "kitchen",
+            "opening the microwave fully open",
+            "behaviour",
+            0,
+            1,
+            "a microwave being opened",
+        ),
+        Task("kitchen_light", "kitchen", "switch light on", "behaviour", 0, 1),
+        Task("kitchen_burner", "kitchen", "switch on red burner", "behaviour", 0, 1),
+        Task("kitchen_slide", "kitchen", "slide cabinet above the knobs", "behaviour", 0, 1),
+        Task("kitchen_kettle", "kitchen", "pushing up the kettle", "extra"),
+        Task("kitchen_hinge", "kitchen", None, "extra"),
+        Task("kitchen_top_burner", "kitchen", None, "extra"),
+        Task("jaco_reach_top_left", "jaco", "robot grasp the red cube", "extra", 0, 230),
+        Task("jaco_reach_top_right", "jaco", "robot grasp the red cube", "extra", 0, 230),
+        Task("jaco_reach_bottom_left", "jaco", "robot grasp the red cube", "extra", 0, 230),
+        Task("jaco_reach_bottom_right", "jaco", "robot grasp the red cube", "extra", 0, 230),
     )
 }
 

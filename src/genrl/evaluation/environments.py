@@ -29,6 +29,8 @@ class EnvironmentConfig:
     task: str
     look: Look = "fast"
     action_repeat: int = 2
+    evaluation: bool = False
+    """Rewards and ends as the benchmark scores them, where a task is paid otherwise while data are collected."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,9 @@ class LocalEnvironments:
     """Environments in this process; the i-th starts from seed `seeds[i]`."""
 
     def __init__(self, config: EnvironmentConfig, seeds: Sequence[int]) -> None:
-        self._envs = [make_env(config.task, config.look, config.action_repeat) for _ in seeds]
+        self._envs = [
+            make_env(config.task, config.look, config.action_repeat, evaluation=config.evaluation) for _ in seeds
+        ]
         self._seeds = seeds
 
     def reset(self) -> Steps:

@@ -89,7 +89,7 @@ def rollout(
     if isinstance(policy, Policy):
         check_spec(policy.spec, task, look, action_repeat)
     check_look(look)
-    config = EnvironmentConfig(get_task(task).name, cast(Look, look), action_repeat)
+    config = EnvironmentConfig(get_task(task).name, cast(Look, look), action_repeat, evaluation=True)
     require_gl()
     seeds = [seed + index for index in range(episodes)]
     policy.reset(seed, num_episodes=episodes)
@@ -137,7 +137,7 @@ def check_spec(spec: ModelSpec, task: str, look: str, action_repeat: int) -> Non
     own = {
         "action_repeat": action_repeat,
         "control_timestep": env.domain.control_timestep,
-        "camera": str(env.physics.model.id2name(env.domain.camera, "camera")),
+        "camera": env.camera,
         "action_dim": len(low),
         "action_low": tuple(low.tolist()),
         "action_high": tuple(high.tolist()),

@@ -193,7 +193,7 @@ def _spec(config: CollectConfig, env: BodyEnv) -> StoreSpec:
         domain=config.domain,
         action_dim=len(low),
         look=config.look,
-        camera=str(model.id2name(env.domain.camera, "camera")),
+        camera=env.camera,
         action_repeat=config.action_repeat,
         control_timestep=env.domain.control_timestep,
         frame_size=FRAME_SIZE,
@@ -205,7 +205,8 @@ def _spec(config: CollectConfig, env: BodyEnv) -> StoreSpec:
 
 def _reward_tasks(domain: str, task: str | None) -> tuple[str, ...]:
     """Tasks whose rewards are kept with every step: those that data are collected for, so that experts can share."""
-    shared = [entry.name for entry in domain_tasks(domain) if entry.group == "behaviour"]
+    tasks = domain_tasks(domain)
+    shared = [entry.name for entry in tasks if entry.group == "behaviour"] or [entry.name for entry in tasks]
     return tuple(dict.fromkeys([*shared, *([task] if task else [])]))
 
 
