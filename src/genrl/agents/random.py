@@ -25,6 +25,17 @@ class UniformActions:
         return self._random.uniform(-1, 1, self._action_dim).astype(np.float32)
 
 
+class UniformChoices:
+    """Independent one-hot actions, all choices equally likely."""
+
+    def __init__(self, action_dim: int, random: np.random.Generator) -> None:
+        self._action_dim, self._random = action_dim, random
+
+    def __call__(self) -> np.ndarray:
+        """(A,) the next action."""
+        return np.eye(self._action_dim, dtype=np.float32)[self._random.integers(self._action_dim)]
+
+
 class HeldActions:
     """Random actions that are kept for a while, weaker in some episodes than in others.
 
@@ -47,10 +58,11 @@ class HeldActions:
 
 
 class RandomAgent:
-    """Uniform random actions."""
+    """Uniform random actions; one-hot ones if discrete."""
 
-    def __init__(self, action_dim: int, seed: int) -> None:
+    def __init__(self, action_dim: int, seed: int, discrete: bool = False) -> None:
         self._action_dim, self._seed = action_dim, seed
+        self._kind = UniformChoices if discrete else UniformActions
         self.begin_episode(0)
 
     def remember(self, trajectory: Trajectory) -> None:
@@ -61,7 +73,7 @@ class RandomAgent:
 
     def begin_episode(self, index: int) -> None:
         """Draws from (seed, index)."""
-        self._actions = UniformActions(self._action_dim, np.random.default_rng((self._seed, index)))
+        self._actions = self._kind(self._action_dim, np.random.default_rng((self._seed, index)))
 
     def act(self, observation: np.ndarray) -> np.ndarray:
         """(A,) uniform."""

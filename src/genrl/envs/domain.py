@@ -11,6 +11,9 @@ import numpy as np
 
 from genrl.infra.errors import UserError
 
+FRAME_SIZE = 64
+"""Height and width of frames, pixels."""
+
 MODULES = {
     "walker": "genrl.envs.walker",
     "kitchen": "genrl.envs.kitchen",

@@ -8,12 +8,10 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from genrl.envs.domain import Domain, get_domain
+from genrl.envs.domain import FRAME_SIZE, Domain, get_domain
 from genrl.envs.rendering import Look, StateRenderer, check_look
 from genrl.envs.tasks import Task, get_task
 from genrl.infra.errors import UserError
-
-FRAME_SIZE = 64
 
 
 class BodyEnv(gymnasium.Env[np.ndarray, np.ndarray]):
@@ -31,6 +29,7 @@ class BodyEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 20}
+    discrete = False
 
     def __init__(
         self,
@@ -70,6 +69,11 @@ class BodyEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     def physics(self) -> Any:
         """The simulator, for looking at."""
         return self._physics
+
+    @property
+    def control_timestep(self) -> float:
+        """Seconds of a control step."""
+        return self.domain.control_timestep
 
     @property
     def camera(self) -> str:

@@ -7,6 +7,7 @@ module loads no simulator; what a task rewards is defined in the module of its b
 from __future__ import annotations
 
 import difflib
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -82,14 +83,21 @@ TASKS: dict[str, Task] = {
 }
 
 
+def is_external(name: str) -> bool:
+    """Whether a name is an id of Gymnasium's, such as `Pendulum-v1` or `my_package:MyEnv-v0`, and no task of ours."""
+    return ":" in name or re.search(r"-v\d+$", name) is not None
+
+
 def get_task(name: str) -> Task:
-    """The task of that name.
+    """The task of that name; the id of another Gymnasium environment is one task without prompt and scale.
 
     Raises:
         UserError: If there is none; the message names the nearest ones.
     """
     if name in TASKS:
         return TASKS[name]
+    if is_external(name):
+        return Task(name, name, None, "extra")
     near = difflib.get_close_matches(name, TASKS, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else "`genrl tasks` lists them"
     raise UserError(f"unknown task {name!r}: {hint}")
