@@ -117,6 +117,8 @@ def test_a_policy_is_evaluated_in_the_environment_that_it_was_made_for(tmp_path:
         ({}, {"task": "walker_run"}, "the policy was made for .*Dial-v0, and walker_run is another environment"),
         ({}, {"task": "walker_run", "env": DIAL}, "give either --task or --env"),
         ({}, {"env": "Dial"}, "--env Dial is no Gymnasium id"),
+        ({}, {"episode_steps": 0}, "--episode-steps must be at least 1"),
+        ({"domain": "walker"}, {"task": "walker_run", "episode_steps": 5}, "walker_run has its own time limit"),
         ({"domain": SWITCH}, {}, "has discrete True, but the policy was made for False"),
         ({"action_dim": 3}, {}, "has action dim 2, but the policy was made for 3"),
         ({"action_high": (1.0, 1.0)}, {}, r"has action high \(2.0, 10.0\), but the policy was made for \(1.0, 1.0\)"),

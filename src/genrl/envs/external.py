@@ -83,6 +83,8 @@ class ExternalEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     ) -> None:
         if action_repeat < 1:
             raise UserError(f"action_repeat must be at least 1, got {action_repeat}")
+        if episode_steps is not None and episode_steps < 1:
+            raise UserError(f"--episode-steps must be at least 1, got {episode_steps}")
         self.name, self.action_repeat = name, action_repeat
         self.camera, self.look = view.camera_name, view.look
         self._env = _make(name, view)

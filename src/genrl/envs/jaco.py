@@ -95,12 +95,14 @@ def load_physics(task: str) -> JacoPhysics:
 def start(physics: JacoPhysics, random: np.random.Generator) -> None:
     """The hand anywhere above the table, pointing down, fingers closed to any degree; the brick turned and settled."""
     legacy = np.random.RandomState(random.integers(2**32))  # dm_control asks for things that a generator has not
-    for attempt in range(START_ATTEMPTS):
+    for attempts_left in reversed(range(START_ATTEMPTS)):
         try:
-            return physics.scene.initialize_episode(physics, legacy)
+            physics.scene.initialize_episode(physics, legacy)
         except composer.EpisodeInitializationError:
-            if attempt == START_ATTEMPTS - 1:
+            if not attempts_left:
                 raise
+        else:
+            return
 
 
 def observe(physics: JacoPhysics) -> np.ndarray:

@@ -56,6 +56,32 @@ PEDESTAL_GEOM = 1
 PEDESTAL_COLOR = (0.95, 0.99, 0.92, 1.0)
 
 
+@dataclass(frozen=True)
+class Goal:
+    """Where the joints of one object are to be.
+
+    Attributes:
+        joints: Their places in `qpos`.
+        positions: Radians or metres; a quaternion at the end of the kettle's.
+        threshold: Distance below which the task is done.
+    """
+
+    joints: tuple[int, ...]
+    positions: tuple[float, ...]
+    threshold: float
+
+
+GOALS = {
+    "kitchen_burner": Goal((11, 12), (-0.88, -0.01), 0.5),
+    "kitchen_top_burner": Goal((15, 16), (-0.92, -0.01), 0.5),
+    "kitchen_light": Goal((17, 18), (-0.69, -0.05), 0.5),
+    "kitchen_slide": Goal((19,), (0.37,), 0.2),
+    "kitchen_hinge": Goal((20, 21), (0.0, 1.45), 0.3),
+    "kitchen_microwave": Goal((22,), (-0.75,), 0.25),
+    "kitchen_kettle": Goal((23, 24, 25, 26, 27, 28, 29), (-0.23, 0.75, 1.62, 0.99, 0.0, 0.0, -0.06), 0.3),
+}
+
+
 class KitchenPhysics(mujoco.Physics):
     """The kitchen with sensors, which are read once a control step and whenever a state is set.
 
@@ -85,32 +111,6 @@ class KitchenPhysics(mujoco.Physics):
         self.readings = self.data.qpos.copy()
         if self.random is not None:
             self.readings += SENSOR_NOISE * self.random.uniform(-1, 1, len(self.readings))
-
-
-@dataclass(frozen=True)
-class Goal:
-    """Where the joints of one object are to be.
-
-    Attributes:
-        joints: Their places in `qpos`.
-        positions: Radians or metres; a quaternion at the end of the kettle's.
-        threshold: Distance below which the task is done.
-    """
-
-    joints: tuple[int, ...]
-    positions: tuple[float, ...]
-    threshold: float
-
-
-GOALS = {
-    "kitchen_burner": Goal((11, 12), (-0.88, -0.01), 0.5),
-    "kitchen_top_burner": Goal((15, 16), (-0.92, -0.01), 0.5),
-    "kitchen_light": Goal((17, 18), (-0.69, -0.05), 0.5),
-    "kitchen_slide": Goal((19,), (0.37,), 0.2),
-    "kitchen_hinge": Goal((20, 21), (0.0, 1.45), 0.3),
-    "kitchen_microwave": Goal((22,), (-0.75,), 0.25),
-    "kitchen_kettle": Goal((23, 24, 25, 26, 27, 28, 29), (-0.23, 0.75, 1.62, 0.99, 0.0, 0.0, -0.06), 0.3),
-}
 
 
 def load_physics(task: str) -> KitchenPhysics:

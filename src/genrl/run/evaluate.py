@@ -106,11 +106,12 @@ def evaluate(config: EvaluateConfig) -> EvaluationResult:
         "prompt": policy.info.get("prompt"),
         "model": policy.info.get("model"),
         "task": task.name,
-        "episode_steps": config.episode_steps,
         "episodes": config.episodes,
         "seed": config.seed,
         "references": config.references,
     }
+    if config.episode_steps is not None:
+        facts["episode_steps"] = config.episode_steps
     earlier = None if config.fresh else _earlier(out, facts)
     if earlier is not None:
         print(f"{out}: this evaluation is finished (--fresh does it again)")
@@ -211,6 +212,8 @@ def task_name(config: EvaluateConfig, spec: ModelSpec) -> str:
         name = spec.domain
     if name is None:
         raise UserError(f"--task is missing: the policy was made for {spec.domain}, see `genrl tasks`")
+    if config.episode_steps is not None and not is_external(name):
+        raise UserError(f"--episode-steps is an option of --env; {name} has its own time limit")
     return name
 
 
