@@ -2,7 +2,7 @@
 
     python recipes/reference_returns.py [--domain DOMAIN ...]
 
-Twenty episodes of each agent and task: eight minutes for walker, stickman, cheetah and quadruped. Writes
+Twenty episodes of each agent and task: twelve minutes for all bodies. Writes
 docs/task_returns.json, from which recipes/model_cards.py makes the table in docs/tasks.md and
 tests/envs/test_conformance.py takes its bounds. Bodies that are not named keep their numbers.
 """
@@ -48,7 +48,7 @@ def episode(env: BodyEnv, agent: str, seed: int, max_steps: int) -> list[float]:
 
 def measure(task: str) -> dict[str, dict[str, float]]:
     """Agent -> mean, least and largest return of whole episodes, least and largest of their first steps."""
-    env = make_env(task, frames=False)
+    env = make_env(task, frames=False, evaluation=True)
     numbers = {}
     for agent in AGENTS:
         episodes = [episode(env, agent, seed, env.episode_steps) for seed in range(EPISODES)]

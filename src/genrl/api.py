@@ -73,7 +73,7 @@ def evaluate(policy: Policy | str | Path, task: str, episodes: int = 10, seed: i
 
     Args:
         policy: What `learn` gave, or the directory of a policy.
-        task: Name of the task, as `genrl tasks` lists it.
+        task: Name of the task, as `genrl tasks` lists it, or the id of another Gymnasium environment.
         episodes: Number of episodes.
         seed: Of the environment and of the policy's latent samples.
 

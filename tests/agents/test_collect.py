@@ -16,6 +16,7 @@ from genrl.agents.trajectory import TrajectoryLog
 from genrl.behavior.off_policy import TD3Config
 from genrl.data.store import Store
 from genrl.envs.rendering import render_states
+from genrl.envs.tasks import domain_tasks
 from genrl.infra.errors import UserError
 from genrl.run.collect import CollectConfig, collect
 
@@ -58,6 +59,17 @@ def test_episodes_are_cut_off_where_asked_for(tmp_path: Path) -> None:
     store = Store.open(tmp_path / "store")
     assert store.episodes.length.tolist() == [9, 9, 5]
     assert not store.read("is_terminal", 0, store.num_frames).any()
+
+
+def test_a_body_without_tasks_that_data_are_collected_for_reports_all_of_its_tasks(tmp_path: Path) -> None:
+    collect(CollectConfig(tmp_path / "store", domain="jaco", steps=6, episode_steps=3, workers=1))
+    store = Store.open(tmp_path / "store")
+    assert store.episodes.length.tolist() == [4, 4] and (store.spec.domain, store.spec.camera) == (
+        "jaco",
+        "front_close",
+    )
+    log = TrajectoryLog(tmp_path / "store.run" / "random" / "trajectories", tuple(t.name for t in domain_tasks("jaco")))
+    assert log.read(0).rewards.shape == (4, 4)
 
 
 def test_an_expert_and_an_explorer_learn_from_each_other_in_one_store(

@@ -97,7 +97,7 @@ def test_frames_are_pictures_of_the_state(task: str) -> None:
 @every_task
 @pytest.mark.parametrize("agent", RECIPE["AGENTS"])
 def test_returns_lie_within_the_band_of_the_table(task: str, agent: str) -> None:
-    env = make(task, frames=False)
+    env = make(task, frames=False, evaluation=True)
     assert task in TABLE["tasks"], "not measured yet: run recipes/reference_returns.py"
     row = TABLE["tasks"][task][agent]
     returns = [sum(RECIPE["episode"](env, agent, seed, TABLE["first_steps"])) for seed in range(BAND_EPISODES)]
@@ -109,7 +109,7 @@ def test_returns_lie_within_the_band_of_the_table(task: str, agent: str) -> None
 @pytest.mark.parametrize("agent", RECIPE["AGENTS"])
 def test_returns_of_whole_episodes_lie_within_the_band_of_the_table(task: str, agent: str) -> None:
     row = TABLE["tasks"][task][agent]
-    env = make(task, frames=False)
+    env = make(task, frames=False, evaluation=True)
     returns = [sum(RECIPE["episode"](env, agent, seed, env.episode_steps)) for seed in range(BAND_EPISODES)]
     assert within(returns, row["low"], row["high"])
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,13 @@ def test_returns_are_those_of_stepping_the_environments_by_hand_however_many_wor
         assert np.array_equal(result.frames, np.stack(first_frames))
         assert np.array_equal(result.states, np.stack(first_states))
     assert len(set(returns)) == 3
+
+
+@pytest.mark.gl
+@pytest.mark.skipif(find_spec("gymnasium_robotics") is None, reason="needs the extra `kitchen`")
+def test_the_kitchen_is_scored_by_success_not_by_the_distance_that_collecting_is_paid_for() -> None:
+    result = rollout(ConstantPolicy(np.zeros(9)), "kitchen_slide", 1, action_repeat=70, workers=1)
+    assert result.lengths.tolist() == [4] and result.returns.tolist() == [0.0]
 
 
 @pytest.mark.gl

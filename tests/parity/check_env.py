@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import mujoco
@@ -27,6 +27,9 @@ from genrl.envs.gl import gl_version
 from genrl.envs.physics import get_state
 from genrl.envs.rendering import render_states
 from genrl.envs.tasks import TASKS
+
+sys.path.insert(0, str(Path(__file__).parents[2]))  # where this file is run as a command
+from tests.parity import check_env_arms  # noqa: E402
 
 TOLERANCE = 1e-9
 """Rewards and transitions repeat the recorded arithmetic on the same MuJoCo."""
@@ -122,20 +125,17 @@ def check_model(domain: str, arrays: Arrays, report: Report) -> None:
         report.compare(f"model/{domain}/{name}", ours, theirs, MODEL_TOLERANCE)
 
 
-CHECKS: dict[str, Callable[[str, Arrays, Report], None]] = {
-    domain: check_task for domain in ("stickman", "walker", "cheetah", "quadruped")
-}
-"""Comparison of a body's tasks."""
-
-
 def check_rewards(groups: Mapping[str, Arrays], report: Report) -> None:
     """Everything in a file of rewards."""
     for group, arrays in groups.items():
         domain = _domain(group)
         if group.startswith("model/") and domain in MODULES:
             check_model(domain, arrays, report)
-        elif group in TASKS and domain in CHECKS and arrays:
-            CHECKS[domain](group, arrays, report)
+        elif group in check_env_arms.SCENES and arrays:
+            check_env_arms.check_scene(group, arrays, report)
+        elif group in TASKS and arrays:
+            if common := check_env_arms.check_task(group, arrays, report):
+                check_task(group, common, report)
         else:
             report.absent(group)
 
@@ -147,11 +147,15 @@ def check_frames(groups: Mapping[str, Arrays], report: Report, backend: str) -> 
     same = recorded is not None and running is not None and recorded[1] == running[1]
     print(f"frames: recorded on {backend}, running {gl_version()}")
     for group, arrays in groups.items():
-        if _domain(group) not in CHECKS:
+        if _domain(group) not in MODULES:
             report.absent(f"frames of {group}")
             continue
         theirs = arrays["frames"]
-        ours = draw(str(arrays["task"]), recorded_states(arrays), theirs.shape[1])
+        if group in check_env_arms.SCENES:
+            check_env_arms.check_picture(group, arrays, report)
+            ours = render_states(group, recorded_states(arrays), "paper", theirs.shape[1])
+        else:
+            ours = draw(str(arrays["task"]), recorded_states(arrays), theirs.shape[1])
         if same:
             differing = int((ours != theirs).sum())
             report.verdict(f"frames of {group}", f"{differing} bytes differ", differing == 0)

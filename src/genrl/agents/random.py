@@ -25,6 +25,17 @@ class UniformActions:
         return self._random.uniform(-1, 1, self._action_dim).astype(np.float32)
 
 
+class UniformChoices:
+    """Independent one-hot actions, all choices equally likely."""
+
+    def __init__(self, action_dim: int, random: np.random.Generator) -> None:
+        self._action_dim, self._random = action_dim, random
+
+    def __call__(self) -> np.ndarray:
+        """(A,) the next action."""
+        return np.eye(self._action_dim, dtype=np.float32)[self._random.integers(self._action_dim)]
+
+
 class HeldActions:
     """Random actions that are kept for a while, weaker in some episodes than in others.
 
@@ -46,18 +57,19 @@ class HeldActions:
         return self._action
 
 
+RandomActions = UniformActions | UniformChoices | HeldActions
+
+
 class RandomAgent:
-    """Random actions, fresh at every step or held for a while.
+    """Random actions, fresh at every step or held for a while; one-hot ones if discrete.
 
     Args:
         action_dim: A.
         seed: Of the actions.
-        kind: `UniformActions` or `HeldActions`.
+        kind: Class of the actions of an episode.
     """
 
-    def __init__(
-        self, action_dim: int, seed: int, kind: type[UniformActions] | type[HeldActions] = UniformActions
-    ) -> None:
+    def __init__(self, action_dim: int, seed: int, kind: type[RandomActions] = UniformActions) -> None:
         self._action_dim, self._seed, self._kind = action_dim, seed, kind
         self.begin_episode(0)
 

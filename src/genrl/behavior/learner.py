@@ -37,8 +37,8 @@ class BehaviorConfig:
     doubt: float = 0.0
     """Weight of the ensemble's disagreement, in nats a variable, that is taken off the reward; 0 as the original."""
     average: float = 0.0
-    """Decay per update of a running average of the actor's weights, which acts in the end, such as 0.98; with 0 the last
-    weights act, as in the original."""
+    """Decay per update of a running average of the actor's weights, which acts in the end, such as 0.99; with 0 the
+    last weights act, as in the original."""
     precision: Precision = "float32"
 
     def __post_init__(self) -> None:
@@ -124,7 +124,7 @@ class BehaviorLearner:
 
     @torch.no_grad()
     def _average(self) -> None:
-        """Moves the average towards the actor: faster at first, so that what came before counts like any other update."""
+        """Moves the average towards the actor; a plain mean at first, so that no actor counts more than another."""
         rate = max(1.0 - self.config.average, 1.0 / (self.num_updates + 1))
         torch._foreach_lerp_(list(self.actor.parameters()), list(self.actor_critic.actor.parameters()), rate)
 

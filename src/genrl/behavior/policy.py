@@ -14,6 +14,7 @@ from genrl.behavior.actor_critic import Actor
 from genrl.infra.checkpoint import load_checkpoint, save_checkpoint
 from genrl.infra.config import from_dict, to_dict
 from genrl.infra.errors import UserError
+from genrl.infra.units import to_units
 from genrl.models.encoder import Encoder, normalise_frames
 from genrl.models.foundation import FoundationModel, ModelSpec
 from genrl.models.rssm import RSSM, RssmConfig
@@ -88,10 +89,7 @@ class Policy(nn.Module):
 
     def to_units(self, action: NDArray[np.float32]) -> NDArray[np.float32]:
         """Actions in -1 ... 1, clipped, to the environment's own units; one-hot actions stay."""
-        if self.spec.discrete:
-            return action
-        low, high = (np.asarray(bound, np.float32) for bound in (self.spec.action_low, self.spec.action_high))
-        return low + (action.clip(-1, 1) + 1) / 2 * (high - low)
+        return action if self.spec.discrete else to_units(action, self.spec.action_low, self.spec.action_high)
 
     def save(self, directory: Path, **info: Any) -> None:
         """Writes a policy directory; `info` (prompt, model, training) is kept beside the sizes."""

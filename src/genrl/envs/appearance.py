@@ -57,7 +57,7 @@ class Appearance:
 class Paint:
     """Writes an appearance into a model, always starting from the model's own looks."""
 
-    def __init__(self, model: mujoco.MjModel, camera: int, tracked_body: str) -> None:
+    def __init__(self, model: mujoco.MjModel, camera: int) -> None:
         self._model = model
         self._camera = camera
         self._own = {name: np.array(getattr(model, name)) for name in _FIELDS}

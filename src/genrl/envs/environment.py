@@ -8,28 +8,30 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from genrl.envs.domain import Domain, get_domain
+from genrl.envs.domain import FRAME_SIZE, Domain, get_domain
 from genrl.envs.physics import get_state, set_state
 from genrl.envs.rendering import Look, StateRenderer, check_look
 from genrl.envs.tasks import Task, get_task
 from genrl.infra.errors import UserError
 
-FRAME_SIZE = 64
-
 
 class BodyEnv(gymnasium.Env[np.ndarray, np.ndarray]):
-    """One body and one task. Nothing terminates; an episode is truncated at the body's time limit.
+    """One body and one task. An episode is truncated at the body's time limit.
 
     Observations are (64, 64, 3) uint8 frames, or with `frames=False` the simulator's state as (O,) float32. Actions
-    are (A,) in -1 ... 1, scaled to the range of each actuator and clipped. One `step` is `action_repeat` control steps,
-    whose rewards are added; each lies in [0, 1]. `info["state"]` is (S,) float64: positions, velocities and, where the
+    are (A,) in -1 ... 1, and clipped; the body says what they do (`Domain.control`). One `step` is `action_repeat`
+    control steps, whose rewards are added. `info["state"]` is (S,) float64: positions, velocities and, where the
     actuators have any, activations; `info["rewards"]` holds the rewards of the tasks named in `report`, added up in the
     same way.
+
+    With `evaluation`, a task that can be done (`Domain.success`) pays 1 when it is, and that terminates the episode.
+    Nothing else terminates.
 
     `reset(seed=s)` starts the same episode every time; `reset()` goes on with the generator seeded last.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 20}
+    discrete = False
 
     def __init__(
         self,
@@ -38,6 +40,7 @@ class BodyEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         action_repeat: int = 2,
         frames: bool = True,
         report: Sequence[str] = (),
+        evaluation: bool = False,
     ) -> None:
         if action_repeat < 1:
             raise UserError(f"action_repeat must be at least 1, got {action_repeat}")
@@ -50,15 +53,13 @@ class BodyEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         self.metadata = {**self.metadata, "render_fps": round(1 / (self.domain.control_timestep * action_repeat))}
         self._physics = self.domain.load(task.name)
         self._sub_steps = round(self.domain.control_timestep / self._physics.timestep())
-        self._reward = self.domain.rewards[task.name]
-        self._report = [self.domain.rewards[get_task(name).name] for name in report]
+        self._evaluation = evaluation
+        self._judge = _Judge(self.domain, task.name, evaluation)
+        self._report = [_Judge(self.domain, get_task(name).name, evaluation) for name in report]
         self._frames = frames
         self._renderer = StateRenderer.shared(task.name, look) if frames else None
         self._control_step: int | None = None
-
-        low, high = self._physics.model.actuator_ctrlrange.T.copy()
-        self._action_centre, self._action_scale = (high + low) / 2, (high - low) / 2
-        self._action_dim = len(low)
+        self._action_dim = int(self._physics.model.nu)
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (self._action_dim,), np.float32)
         if frames:
             self.observation_space = gymnasium.spaces.Box(0, 255, (FRAME_SIZE, FRAME_SIZE, 3), np.uint8)
@@ -70,6 +71,16 @@ class BodyEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     def physics(self) -> Any:
         """The simulator, for looking at."""
         return self._physics
+
+    @property
+    def control_timestep(self) -> float:
+        """Seconds of a control step."""
+        return self.domain.control_timestep
+
+    @property
+    def camera(self) -> str:
+        """Name of the camera that frames are taken with."""
+        return self.domain.camera_name(self._physics)
 
     @property
     def episode_steps(self) -> int:
@@ -84,6 +95,8 @@ class BodyEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         with self._physics.reset_context():
             self.domain.start(self._physics, self.np_random)
         self._control_step = 0
+        for judge in (self._judge, *self._report):
+            judge.reset()
         return self._observation(), self._info([0.0] * len(self._report))
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
@@ -95,20 +108,27 @@ class BodyEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         """
         if self._control_step is None:
             raise RuntimeError("call reset() before the first step()")
-        if self._control_step >= self.domain.control_steps:
+        if self._terminated or self._control_step >= self.domain.control_steps:
             raise RuntimeError("the episode is over: call reset() before the next step()")
         action = np.asarray(action, np.float64)
         if action.shape != (self._action_dim,) or not np.isfinite(action).all():
             raise ValueError(f"action must be {self._action_dim} finite numbers, got {action!r}")
-        self._physics.set_control(self._action_centre + self._action_scale * np.clip(action, -1, 1))
+        action = np.clip(action, -1, 1)
         reward, reported = 0.0, [0.0] * len(self._report)
         for _ in range(min(self.action_repeat, self.domain.control_steps - self._control_step)):
+            self._physics.set_control(self.domain.control(self._physics, action))
             self._physics.step(self._sub_steps)
             self._control_step += 1
-            reward += self._reward(self._physics)
+            reward += self._judge(self._physics)
             reported = [total + judge(self._physics) for total, judge in zip(reported, self._report, strict=True)]
+            if self._terminated:
+                break
         truncated = self._control_step >= self.domain.control_steps
-        return self._observation(), reward, False, truncated, self._info(reported)
+        return self._observation(), reward, self._terminated, truncated, self._info(reported)
+
+    @property
+    def _terminated(self) -> bool:
+        return self._evaluation and self._judge.done
 
     def state(self) -> np.ndarray:
         """(S,) float64: positions, velocities, activations."""
@@ -127,8 +147,36 @@ class BodyEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         return {"state": self.state(), "rewards": np.asarray(reported)}
 
 
+class _Judge:
+    """The reward of one task along an episode."""
+
+    def __init__(self, domain: Domain, task: str, evaluation: bool) -> None:
+        self._reward = domain.rewards[task]
+        self._success = domain.success.get(task)
+        self._evaluation = evaluation
+        self.done = False
+
+    def reset(self) -> None:
+        """An episode begins."""
+        self.done = False
+
+    def __call__(self, physics: Any) -> float:
+        """Reward of the control step that led here."""
+        if self._success is None:
+            return self._reward(physics)
+        if self.done:
+            return 0.0
+        self.done = self._success(physics)
+        return float(self.done) if self._evaluation else self._reward(physics)
+
+
 def make_env(
-    task: str, look: Look = "fast", action_repeat: int = 2, frames: bool = True, report: Sequence[str] = ()
+    task: str,
+    look: Look = "fast",
+    action_repeat: int = 2,
+    frames: bool = True,
+    report: Sequence[str] = (),
+    evaluation: bool = False,
 ) -> BodyEnv:
     """The environment of a task; `gymnasium.make("genrl/<task>-v0")` calls this.
 
@@ -138,11 +186,12 @@ def make_env(
         action_repeat: Control steps per env step.
         frames: Whether observations are frames; otherwise they are the simulator's state, and nothing is rendered.
         report: Tasks of the same body whose rewards come with every step.
+        evaluation: Tasks that can be done pay 1 for success alone, which ends the episode, as the benchmark has it.
 
     Raises:
         UserError: For an unknown task or look, or when frames are wanted and rendering does not work.
     """
-    return BodyEnv(get_task(task), look, action_repeat, frames, report)
+    return BodyEnv(get_task(task), look, action_repeat, frames, report, evaluation)
 
 
 def state_rewards(task: str, states: np.ndarray) -> np.ndarray:
@@ -153,7 +202,7 @@ def state_rewards(task: str, states: np.ndarray) -> np.ndarray:
         states: (N, S) positions, velocities, activations.
 
     Returns:
-        (N,) float64 in [0, 1], the reward of a single control step that ends in the state.
+        (N,) float64, the reward of a single control step that ends in the state.
     """
     entry = get_task(task)
     domain = get_domain(entry.domain)

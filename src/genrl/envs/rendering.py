@@ -20,7 +20,7 @@ import mujoco
 import numpy as np
 
 from genrl.envs.appearance import Appearance, Paint
-from genrl.envs.domain import Domain, get_domain
+from genrl.envs.domain import Domain, FreeCamera, get_domain
 from genrl.envs.gl import require_gl
 from genrl.envs.physics import set_state, state_size
 from genrl.envs.tasks import TASKS
@@ -61,7 +61,9 @@ class StateRenderer:
         if look == "fast":
             self._model.vis.quality.offsamples = 0
         self._contexts: dict[tuple[int, bool], mujoco.Renderer] = {}
-        self._paint = Paint(self._model, self._domain.camera, self._domain.tracked_body)
+        camera = self._domain.camera
+        self._camera = _free_camera(camera) if isinstance(camera, FreeCamera) else self._model.camera(camera).id
+        self._paint: Paint | None = None
         atexit.register(self.close)  # before Python takes the OpenGL library away from the contexts
 
     @classmethod
@@ -73,7 +75,11 @@ class StateRenderer:
         return cls._shared[model, look]
 
     def render(self, states: np.ndarray, size: int = 64, appearance: Appearance | None = None) -> np.ndarray:
-        """Draws (N, S) states as (N, size, size, 3) uint8."""
+        """Draws (N, S) states as (N, size, size, 3) uint8.
+
+        Raises:
+            UserError: For a size or states that do not fit, or another appearance where the camera follows no body.
+        """
         if not 1 <= size <= _MAX_SIZE:
             raise UserError(f"size must lie in [1, {_MAX_SIZE}], got {size}")
         num = state_size(self._model)
@@ -83,7 +89,7 @@ class StateRenderer:
         frames = np.empty((len(states), size, size, 3), np.uint8)
         for i, state in enumerate(states):
             set_state(self._physics, state)
-            renderer.update_scene(self._physics.data.ptr, self._domain.camera)
+            renderer.update_scene(self._physics.data.ptr, self._camera)
             renderer.render(out=frames[i])
         return frames
 
@@ -93,7 +99,12 @@ class StateRenderer:
             self._contexts.popitem()[1].close()
 
     def _context(self, size: int, appearance: Appearance | None) -> mujoco.Renderer:
-        self._paint.apply(appearance)
+        if appearance is not None and self._paint is None:
+            if self._domain.tracked_body is None:
+                raise UserError(f"{self._domain.name} has no other looks than its own two: leave the appearance out")
+            self._paint = Paint(self._model, self._camera)
+        if self._paint is not None:
+            self._paint.apply(appearance)
         key = (size, appearance is not None)  # a painted sky has another size, which a context cannot change
         if key not in self._contexts:
             renderer = mujoco.Renderer(self._model, size, size)
@@ -101,6 +112,7 @@ class StateRenderer:
                 renderer.scene.flags[int(mujoco.mjtRndFlag.mjRND_SHADOW)] = False
             self._contexts[key] = renderer
         if appearance is not None:
+            assert self._paint is not None
             self._paint.upload(self._contexts[key])
         return self._contexts[key]
 
@@ -109,6 +121,14 @@ def _domain_and_model(name: str) -> tuple[Domain, str]:
     """The domain of a body or task, and the name that its model is loaded by."""
     domain = get_domain(TASKS[name].domain if name in TASKS else name)
     return domain, domain.model_of(name)
+
+
+def _free_camera(camera: FreeCamera) -> mujoco.MjvCamera:
+    view = mujoco.MjvCamera()
+    view.type = mujoco.mjtCamera.mjCAMERA_FREE
+    view.lookat[:] = camera.lookat
+    view.distance, view.azimuth, view.elevation = camera.distance, camera.azimuth, camera.elevation
+    return view
 
 
 def render_states(

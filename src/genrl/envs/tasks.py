@@ -7,6 +7,7 @@ module loads no simulator; what a task rewards is defined in the module of its b
 from __future__ import annotations
 
 import difflib
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -99,18 +100,44 @@ TASKS: dict[str, Task] = {
         Task("quadruped_lie_down", "quadruped", "lying down", "generalisation", 750, 965),
         Task("quadruped_roll", "quadruped", None, "extra"),
         Task("quadruped_roll_fast", "quadruped", None, "extra"),
+        Task(
+            "kitchen_microwave",
+            "kitchen",
+            "opening the microwave fully open",
+            "behaviour",
+            0,
+            1,
+            "a microwave being opened",
+        ),
+        Task("kitchen_light", "kitchen", "switch light on", "behaviour", 0, 1),
+        Task("kitchen_burner", "kitchen", "switch on red burner", "behaviour", 0, 1),
+        Task("kitchen_slide", "kitchen", "slide cabinet above the knobs", "behaviour", 0, 1),
+        Task("kitchen_kettle", "kitchen", "pushing up the kettle", "extra"),
+        Task("kitchen_hinge", "kitchen", None, "extra"),
+        Task("kitchen_top_burner", "kitchen", None, "extra"),
+        Task("jaco_reach_top_left", "jaco", "robot grasp the red cube", "extra", 0, 230),
+        Task("jaco_reach_top_right", "jaco", "robot grasp the red cube", "extra", 0, 230),
+        Task("jaco_reach_bottom_left", "jaco", "robot grasp the red cube", "extra", 0, 230),
+        Task("jaco_reach_bottom_right", "jaco", "robot grasp the red cube", "extra", 0, 230),
     )
 }
 
 
+def is_external(name: str) -> bool:
+    """Whether a name is an id of Gymnasium's, such as `Pendulum-v1` or `my_package:MyEnv-v0`, and no task of ours."""
+    return ":" in name or re.search(r"-v\d+$", name) is not None
+
+
 def get_task(name: str) -> Task:
-    """The task of that name.
+    """The task of that name; the id of another Gymnasium environment is one task without prompt and scale.
 
     Raises:
         UserError: If there is none; the message names the nearest ones.
     """
     if name in TASKS:
         return TASKS[name]
+    if is_external(name):
+        return Task(name, name, None, "extra")
     near = difflib.get_close_matches(name, TASKS, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else "`genrl tasks` lists them"
     raise UserError(f"unknown task {name!r}: {hint}")

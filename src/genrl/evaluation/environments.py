@@ -12,14 +12,16 @@ from dataclasses import dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 import genrl.envs  # noqa: F401 - chooses the OpenGL system before a simulator is loaded
-from genrl.envs.environment import make_env
+from genrl.envs.environment import BodyEnv, make_env
+from genrl.envs.external import OWN_CAMERA, ExternalEnv, View
 from genrl.envs.rendering import Look
+from genrl.envs.tasks import is_external
 
 
 @dataclass(frozen=True)
@@ -27,8 +29,28 @@ class EnvironmentConfig:
     """Which environment, with what its frames and steps depend on."""
 
     task: str
-    look: Look = "fast"
+    """A task of the suite, or the id of another Gymnasium environment."""
+    look: str = "fast"
     action_repeat: int = 2
+    evaluation: bool = False
+    """Rewards and ends as the benchmark scores them, where a task is paid otherwise while data are collected."""
+    camera: str = OWN_CAMERA
+    """Of an environment that is not ours; the suite's bodies have one each."""
+    episode_steps: int | None = None
+    """Env steps of an episode, of an environment that has no time limit of its own."""
+
+    def make(self, frames: bool = True) -> BodyEnv | ExternalEnv:
+        """The environment.
+
+        Args:
+            frames: Whether ours is to draw; others always do.
+
+        Raises:
+            UserError: If there is none, or it cannot draw.
+        """
+        if is_external(self.task):
+            return ExternalEnv(self.task, View.of(self.camera, self.look), self.action_repeat, self.episode_steps)
+        return make_env(self.task, cast(Look, self.look), self.action_repeat, frames, evaluation=self.evaluation)
 
 
 @dataclass(frozen=True)
@@ -61,14 +83,14 @@ class Environments(Protocol):
         """Starts an episode in each."""
 
     def step(self, actions: NDArray[np.float32]) -> Steps:
-        """Applies (N, A) actions in -1 ... 1."""
+        """Applies (N, A) actions in the environment's own units; those of the suite lie in -1 ... 1."""
 
 
 class LocalEnvironments:
     """Environments in this process; the i-th starts from seed `seeds[i]`."""
 
     def __init__(self, config: EnvironmentConfig, seeds: Sequence[int]) -> None:
-        self._envs = [make_env(config.task, config.look, config.action_repeat) for _ in seeds]
+        self._envs = [config.make() for _ in seeds]
         self._seeds = seeds
 
     def reset(self) -> Steps:

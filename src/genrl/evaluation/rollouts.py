@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol, cast
@@ -13,10 +13,10 @@ import torch
 from numpy.typing import NDArray
 
 from genrl.behavior.policy import Policy
-from genrl.envs.environment import make_env
+from genrl.envs.external import OWN_CAMERA
 from genrl.envs.gl import require_gl
-from genrl.envs.rendering import Look, check_look
-from genrl.envs.tasks import get_task
+from genrl.envs.rendering import check_look
+from genrl.envs.tasks import TASKS, get_task, is_external
 from genrl.evaluation.environments import EnvironmentConfig, Environments, LocalEnvironments, WorkerEnvironments
 from genrl.infra.errors import UserError
 from genrl.models.foundation import ModelSpec
@@ -62,6 +62,8 @@ def rollout(
     *,
     look: str = "fast",
     action_repeat: int = 2,
+    camera: str = OWN_CAMERA,
+    episode_steps: int | None = None,
     workers: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Rollouts:
@@ -72,11 +74,13 @@ def rollout(
 
     Args:
         policy: A learnt one is refused where it was made for another body, look or action repeat.
-        task: Name of the task.
+        task: Name of the task, or the id of another Gymnasium environment.
         episodes: N; environment i starts from seed + i.
         seed: Of the environments and of the policy's draws.
-        look: Of the frames, `fast` or `paper`.
+        look: Of the frames: `fast` or `paper`, or how another environment draws (`genrl.envs.external.View`).
         action_repeat: Control steps per env step.
+        camera: Of another environment.
+        episode_steps: Env steps of an episode, where another environment has no time limit of its own.
         workers: Processes; by default one a core and at most one an episode. With 1 all happens in this process.
         progress: Called with the number of env steps done.
 
@@ -87,10 +91,11 @@ def rollout(
     if workers is not None and workers < 1:
         raise UserError(f"--workers must be at least 1, got {workers}")
     if isinstance(policy, Policy):
-        check_spec(policy.spec, task, look, action_repeat)
-    check_look(look)
-    config = EnvironmentConfig(get_task(task).name, cast(Look, look), action_repeat)
-    require_gl()
+        check_spec(policy.spec, task, look, action_repeat, episode_steps)
+    if not is_external(task):
+        check_look(look)
+        require_gl()
+    config = EnvironmentConfig(get_task(task).name, look, action_repeat, True, camera, episode_steps)
     seeds = [seed + index for index in range(episodes)]
     policy.reset(seed, num_episodes=episodes)
     workers = min(workers or _num_cores(), episodes)
@@ -118,30 +123,43 @@ def check_episodes(episodes: int, seed: int) -> None:
         raise UserError(f"--seed must be 0 or more, got {seed}")
 
 
-def check_spec(spec: ModelSpec, task: str, look: str, action_repeat: int) -> None:
+def check_spec(spec: ModelSpec, task: str, look: str, action_repeat: int, episode_steps: int | None = None) -> None:
     """Refuses a task, look or action repeat that a model, and a policy learnt in it, was not made for.
+
+    Args:
+        spec: What it was made for.
+        task: Name of the task, or the id of another Gymnasium environment.
+        look: Of the frames.
+        action_repeat: Control steps per env step.
+        episode_steps: Where another environment has no time limit of its own.
 
     Raises:
         UserError: Naming what differs.
     """
     entry = get_task(task)
     if entry.domain != spec.domain:
+        if is_external(task) or is_external(spec.domain):
+            raise UserError(f"the policy was made for {spec.domain}, and {task} is another environment")
+        known = any(other.domain == spec.domain for other in TASKS.values())
+        fitting = f"`genrl tasks --domain {spec.domain}` lists the tasks that fit" if known else "no task here fits"
         raise UserError(
-            f"--task {task} is a task of {entry.domain}, but the policy was made for {spec.domain}; "
-            f"`genrl tasks --domain {spec.domain}` lists the tasks that fit"
+            f"--task {task} is a task of {entry.domain}, but the policy was made for {spec.domain}; {fitting}"
         )
     if look != spec.look:
         raise UserError(f"frames of look {look!r} asked for, but the policy was made for {spec.look!r}")
-    env = make_env(task, action_repeat=action_repeat, frames=False)
+    config = EnvironmentConfig(task, look, action_repeat, camera=spec.camera, episode_steps=episode_steps)
+    env = config.make(frames=False)
     low, high = env.action_space.low, env.action_space.high  # type: ignore[attr-defined]
     own = {
         "action_repeat": action_repeat,
-        "control_timestep": env.domain.control_timestep,
-        "camera": str(env.physics.model.id2name(env.domain.camera, "camera")),
+        "control_timestep": env.control_timestep,
+        "camera": env.camera,
+        "discrete": env.discrete,
         "action_dim": len(low),
-        "action_low": tuple(low.tolist()),
-        "action_high": tuple(high.tolist()),
     }
+    if not env.discrete:
+        own |= {"action_low": tuple(low.tolist()), "action_high": tuple(high.tolist())}
+    env.close()
     for name, value in own.items():
         if value != getattr(spec, name):
             label = name.replace("_", " ")
@@ -149,7 +167,7 @@ def check_spec(spec: ModelSpec, task: str, look: str, action_repeat: int) -> Non
 
 
 class ConstantPolicy:
-    """Always the same action: (A,) in -1 ... 1. Zeros do nothing."""
+    """Always the same action: (A,) in the environment's units. Zeros do nothing."""
 
     def __init__(self, action: NDArray[np.float32]) -> None:
         self._action = np.asarray(action, np.float32)
@@ -163,10 +181,23 @@ class ConstantPolicy:
 
 
 class RandomPolicy:
-    """Actions of A numbers drawn uniformly from -1 ... 1 at every step."""
+    """Actions of A numbers drawn uniformly at every step.
 
-    def __init__(self, action_dim: int) -> None:
-        self._action_dim = action_dim
+    Args:
+        action_dim: A.
+        low: Smallest number, or one for each.
+        high: Largest number, or one for each.
+        discrete: Draw one of A choices instead, as one-hot.
+    """
+
+    def __init__(
+        self,
+        action_dim: int,
+        low: float | Sequence[float] = -1.0,
+        high: float | Sequence[float] = 1.0,
+        discrete: bool = False,
+    ) -> None:
+        self._action_dim, self._low, self._high, self._discrete = action_dim, low, high, discrete
         self._random = np.random.default_rng(0)
 
     def reset(self, seed: int = 0, num_episodes: int | None = None) -> None:
@@ -175,7 +206,10 @@ class RandomPolicy:
 
     def act(self, frame: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(N, h, w, 3) frames -> (N, A) actions, or one frame -> (A,)."""
-        return self._random.uniform(-1, 1, (*frame.shape[:-3], self._action_dim)).astype(np.float32)
+        if self._discrete:
+            choice = self._random.integers(self._action_dim, size=frame.shape[:-3])
+            return np.eye(self._action_dim, dtype=np.float32)[choice]
+        return self._random.uniform(self._low, self._high, (*frame.shape[:-3], self._action_dim)).astype(np.float32)
 
 
 def _environments(config: EnvironmentConfig, seeds: list[int], workers: int) -> AbstractContextManager[Environments]:

@@ -41,7 +41,7 @@ def write_video(path: str | Path, frames: Frames, fps: float) -> Path:
         frames = np.pad(frames, ((0, 0), (0, odd[0]), (0, odd[1]), (0, 0)), mode="edge")
     options = {"movflags": "faststart"}
     with atomic_path(path) as temporary, av.open(str(temporary), "w", format="mp4", options=options) as container:
-        stream = container.add_stream("libx264", rate=round(fps), options={"crf": "18", "preset": "medium"})
+        stream = container.add_stream("libx264", rate=max(1, round(fps)), options={"crf": "18", "preset": "medium"})
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "yuv420p"
         for frame in frames:

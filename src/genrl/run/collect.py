@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,14 +15,16 @@ import genrl.envs  # noqa: F401 - chooses the OpenGL system before a simulator i
 from genrl.agents.agent import Agent
 from genrl.agents.expert import Expert, ExpertConfig
 from genrl.agents.exploration import Exploration, ExplorationConfig
-from genrl.agents.random import HeldActions, RandomAgent, UniformActions
-from genrl.agents.rollout import rollout
+from genrl.agents.random import HeldActions, RandomAgent, UniformActions, UniformChoices
+from genrl.agents.rollout import record, rollout
 from genrl.agents.trajectory import Trajectory, TrajectoryLog
-from genrl.data.store import Episode, StoreSpec, StoreWriter
-from genrl.envs.environment import FRAME_SIZE, BodyEnv, make_env
+from genrl.data.store import Episode, Store, StoreSpec, StoreWriter
+from genrl.envs.domain import FRAME_SIZE
+from genrl.envs.environment import BodyEnv, make_env
+from genrl.envs.external import ExternalEnv, View
 from genrl.envs.gl import require_gl
 from genrl.envs.rendering import Look, RenderPool
-from genrl.envs.tasks import domain_tasks, get_task
+from genrl.envs.tasks import domain_tasks, get_task, is_external
 from genrl.infra.compute import quiet_threads
 from genrl.infra.errors import UserError
 from genrl.infra.progress import ProgressReport
@@ -33,11 +36,21 @@ EPISODES_PER_BATCH = 8
 
 @dataclass(frozen=True)
 class CollectConfig:
-    """Collects episodes of one source into a store. Run again it goes on; with more `--steps` it adds episodes."""
+    """Collects episodes of one source into a store. Run again it goes on; with more `--steps` it adds episodes.
+
+    Of the suite's bodies, or with --env of any Gymnasium environment that draws itself.
+    """
 
     out: Path
     """The store. What the collector remembers, to go on from, lies beside it in a directory that ends in `.run`."""
     domain: str = "walker"
+    env: str | None = None
+    """Instead of --domain: the id of a Gymnasium environment, such as `Pendulum-v1` or `my_package:MyEnv-v0`. The
+    stored reward is its own."""
+    camera: str | None = None
+    """Camera of --env, handed to it as `camera_name`."""
+    render_size: int | None = None
+    """Height and width that --env draws in, handed to it as `width` and `height`; frames are resized to 64."""
     agent: Literal["random", "held", "expert", "exploration"] = "random"
     """Uniform random actions; random actions held for a while, weak in some episodes, so that the body lies and rolls
     too; TD3 on a task's reward; TD3 on novelty."""
@@ -49,9 +62,11 @@ class CollectConfig:
     """Env steps after which an episode is cut off; by default the task's time limit. Short episodes hold more starts,
     such as falling and getting up."""
     look: Look = "fast"
+    """Of the suite's frames."""
     action_repeat: int = 2
+    """Control steps of an env step."""
     workers: int = 2
-    """Processes that draw frames."""
+    """Processes that draw the suite's frames; --env draws in this one."""
     pool: tuple[Path, ...] = ()
     """Stores of other sources that the expert learns from too, while they grow."""
     append: bool = False
@@ -67,8 +82,22 @@ class CollectConfig:
             raise UserError(f"--episode-steps must be at least 1, got {self.episode_steps}")
         if self.workers < 1:
             raise UserError(f"--workers must be at least 1, got {self.workers}")
-        if self.agent == "expert" and self.task is None:
+        if self.env is not None:
+            self._check_env(self.env)
+        elif self.camera is not None or self.render_size is not None:
+            raise UserError("--camera and --render-size are options of --env")
+        elif self.agent == "expert" and self.task is None:
             raise UserError("--agent expert needs a --task to learn")
+
+    def _check_env(self, env: str) -> None:
+        if not is_external(env):
+            raise UserError(f"--env {env} is no Gymnasium id, such as Pendulum-v1; --domain names our bodies")
+        if self.agent != "random":
+            raise UserError(f"--agent {self.agent} learns from our simulator's state; with --env use random")
+        if self.task is not None or self.pool:
+            raise UserError("--task and --pool are options of the suite's bodies, not of --env")
+        if self.render_size is not None and self.render_size < 1:
+            raise UserError(f"--render-size must be at least 1, got {self.render_size}")
 
     @property
     def source(self) -> str:
@@ -85,11 +114,16 @@ class CollectResult:
     episodes: int
     steps: int
     mean_return: float
-    """Of the last ten episodes, in the source's own task; 0 without a task."""
+    """Of the last ten episodes, in the source's own task or the environment's own reward; 0 without."""
 
 
 def collect(config: CollectConfig) -> CollectResult | None:
-    """Simulates what is missing, then draws the frames that are missing. Returns None when it was asked to stop."""
+    """Collects what is missing. Returns None when it was asked to stop."""
+    return _collect_suite(config) if config.env is None else _collect_external(config, config.env)
+
+
+def _collect_suite(config: CollectConfig) -> CollectResult | None:
+    """Simulates what is missing, then draws the frames that are missing."""
     tasks = [task.name for task in domain_tasks(config.domain)]
     if config.task is not None and get_task(config.task).name not in tasks:
         raise UserError(f"--task {config.task} is not a task of --domain {config.domain}")
@@ -113,9 +147,57 @@ def collect(config: CollectConfig) -> CollectResult | None:
         result = _result(config, log)
         if not run.finished:
             run.finish({"episodes": result.episodes, "steps": result.steps, "mean_return": result.mean_return})
-    last = f", return {result.mean_return:.0f} over the last ten" if config.task else ""
-    print(f"{config.out}: {result.source} is complete, {result.steps} steps in {result.episodes} episodes{last}")
+    _report(result, bool(config.task))
     return result
+
+
+def _collect_external(config: CollectConfig, name: str) -> CollectResult:
+    """Acts, and stores what was seen, episode by episode. A killed process repeats those since the last commit."""
+    _refuse_other_source(config)
+    quiet_threads(1)
+    env = ExternalEnv(name, View(config.camera, config.render_size), config.action_repeat, config.episode_steps)
+    directory = _run_directory(config.out, config.source)
+    with (
+        contextlib.closing(env),
+        Run.open(directory, "collect", config, extendable=("steps", "append"), keep=1) as run,
+        StoreWriter.open(config.out, _spec(name, env)) as writer,
+    ):
+        agent = RandomAgent(env.action_dim, config.seed, UniformChoices if env.discrete else UniformActions)
+        returns = _stored_returns(config.out, config.source)
+        steps = writer.frames_of(config.source) - len(returns)
+        if not run.finished:
+            run.begin()
+            with ProgressReport(config.steps, steps, f"{config.source}, {name}", "step") as progress:
+                while steps < config.steps:
+                    index, longest = len(returns), min(env.episode_steps, config.steps - steps)
+                    episode = record(env, agent, index, (config.seed, index), longest)
+                    writer.add(episode, config.source)
+                    returns.append(float(episode.reward.sum()))
+                    steps += len(episode) - 1
+                    if len(returns) % EPISODES_PER_BATCH == 0:
+                        writer.flush()
+                    progress.advance(steps)
+        result = CollectResult(config.out, config.source, len(returns), steps, float(np.mean(returns[-10:])))
+        if not run.finished:
+            writer.flush()
+            run.finish({"episodes": result.episodes, "steps": result.steps, "mean_return": result.mean_return})
+    _report(result, True)
+    return result
+
+
+def _stored_returns(path: Path, source: str) -> list[float]:
+    """Return of every episode of a source that a store holds."""
+    store = Store.open(path)
+    if source not in store.sources:
+        return []
+    own = np.flatnonzero(store.episodes.source == store.sources.index(source))
+    starts, lengths = store.episodes.start[own].tolist(), store.episodes.length[own].tolist()
+    return [float(store.read("reward", s, s + n).sum()) for s, n in zip(starts, lengths, strict=True)]
+
+
+def _report(result: CollectResult, has_reward: bool) -> None:
+    last = f", return {result.mean_return:.0f} over the last ten" if has_reward else ""
+    print(f"{result.store}: {result.source} is complete, {result.steps} steps in {result.episodes} episodes{last}")
 
 
 def _simulate(config: CollectConfig, run: Run, log: TrajectoryLog) -> None:
@@ -154,7 +236,7 @@ def _remember(agent: Agent, log: TrajectoryLog, indices: range) -> None:
 
 def _draw(config: CollectConfig, env: BodyEnv, log: TrajectoryLog) -> None:
     """Adds the episodes to the store that it does not hold yet."""
-    with StoreWriter.open(config.out, _spec(config, env)) as writer:
+    with StoreWriter.open(config.out, _spec(config.domain, env)) as writer:
         first = _episodes_in(writer.frames_of(config.source), log)
         if first == len(log):
             return
@@ -187,26 +269,28 @@ def _agent(config: CollectConfig, env: BodyEnv, log: TrajectoryLog) -> Agent:
     return RandomAgent(action_dim, config.seed, HeldActions if config.agent == "held" else UniformActions)
 
 
-def _spec(config: CollectConfig, env: BodyEnv) -> StoreSpec:
-    # Of the environment, which scales -1 ... 1 onto its actuators itself.
+def _spec(domain: str, env: BodyEnv | ExternalEnv) -> StoreSpec:
+    # Of the environment: one of ours scales -1 ... 1 onto its actuators itself.
     low, high = env.action_space.low, env.action_space.high  # type: ignore[attr-defined]
     return StoreSpec(
-        domain=config.domain,
+        domain=domain,
         action_dim=len(low),
-        look=config.look,
-        camera=str(env.physics.model.id2name(env.domain.camera, "camera")),
-        action_repeat=config.action_repeat,
-        control_timestep=env.domain.control_timestep,
+        look=env.look,
+        camera=env.camera,
+        action_repeat=env.action_repeat,
+        control_timestep=env.control_timestep,
         frame_size=FRAME_SIZE,
         state_dim=env.state().size,
-        action_low=tuple(low.tolist()),
-        action_high=tuple(high.tolist()),
+        action_low=() if env.discrete else tuple(low.tolist()),
+        action_high=() if env.discrete else tuple(high.tolist()),
+        discrete=env.discrete,
     )
 
 
 def _reward_tasks(domain: str, task: str | None) -> tuple[str, ...]:
     """Tasks whose rewards are kept with every step: those that data are collected for, so that experts can share."""
-    shared = [entry.name for entry in domain_tasks(domain) if entry.group == "behaviour"]
+    tasks = domain_tasks(domain)
+    shared = [entry.name for entry in tasks if entry.group == "behaviour"] or [entry.name for entry in tasks]
     return tuple(dict.fromkeys([*shared, *([task] if task else [])]))
 
 

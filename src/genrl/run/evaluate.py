@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -13,9 +14,9 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from genrl.behavior.policy import Policy
-from genrl.envs.domain import get_domain
 from genrl.envs.rendering import Look, render_states
-from genrl.envs.tasks import get_task
+from genrl.envs.tasks import get_task, is_external
+from genrl.evaluation.environments import EnvironmentConfig
 from genrl.evaluation.rollouts import ConstantPolicy, FramePolicy, RandomPolicy, Rollouts, check_spec, rollout
 from genrl.evaluation.scores import ReturnSummary, summarise
 from genrl.infra.checkpoint import TENSORS_FILE, atomic_write
@@ -33,15 +34,20 @@ VIDEO_SIZE = 256
 
 @dataclass(frozen=True)
 class EvaluateConfig:
-    """Run a policy in the simulator and score it with the task's true reward.
+    """Run a policy in the simulator, or another environment, and score it with the task's true reward.
 
     The numbers go to OUT/evaluation.json, the first episode to OUT/episode.mp4.
     """
 
     policy: Path
     """Directory of a policy, or of the `genrl learn` run that made it."""
-    task: str
+    task: str | None = None
     """Task that scores it; `genrl tasks` lists them."""
+    env: str | None = None
+    """Instead of a task: a Gymnasium environment, such as `Pendulum-v1` or `my_package:MyEnv-v0`; by default the one
+    that the policy was made for. Its own reward scores."""
+    episode_steps: int | None = None
+    """Env steps of an episode, where --env has no time limit of its own."""
     episodes: int = 10
     seed: int = 0
     """Of the environments (the i-th starts from seed + i) and of the policy's latent samples."""
@@ -91,33 +97,33 @@ def evaluate(config: EvaluateConfig) -> EvaluationResult:
     """
     directory = policy_directory(config.policy)
     policy = Policy.load(directory, pick_device(config.device))
-    check_spec(policy.spec, config.task, policy.spec.look, policy.spec.action_repeat)
-    out = config.out or directory.parent / f"evaluation-{config.task}"
+    task = get_task(task_name(config, policy.spec))
+    check_spec(policy.spec, task.name, policy.spec.look, policy.spec.action_repeat, config.episode_steps)
+    out = config.out or directory.parent / ("evaluation-" + re.sub(r"[^\w.-]", "-", task.name))
     facts = {
         "policy": str(config.policy),
         "policy_checksum": policy_checksum(directory),
         "prompt": policy.info.get("prompt"),
         "model": policy.info.get("model"),
-        "task": config.task,
+        "task": task.name,
         "episodes": config.episodes,
         "seed": config.seed,
         "references": config.references,
     }
+    if config.episode_steps is not None:
+        facts["episode_steps"] = config.episode_steps
     earlier = None if config.fresh else _earlier(out, facts)
     if earlier is not None:
         print(f"{out}: this evaluation is finished (--fresh does it again)")
         print_table({"policy": earlier.summary})
         return earlier
 
-    spec, task = policy.spec, get_task(config.task)
-    agents: dict[str, FramePolicy] = {"policy": policy}
-    if config.references:
-        agents |= {
-            "nothing": ConstantPolicy(np.zeros(spec.action_dim, np.float32)),
-            "random": RandomPolicy(spec.action_dim),
-        }
+    spec = policy.spec
+    agents: dict[str, FramePolicy] = {"policy": policy, **(reference_agents(spec) if config.references else {})}
     rollouts = {
-        name: run_episodes(agent, spec, task.name, config.episodes, config.seed, config.workers, name)
+        name: run_episodes(
+            agent, spec, task.name, config.episodes, config.seed, config.workers, name, config.episode_steps
+        )
         for name, agent in agents.items()
     }
     summaries = {name: summarise(result.returns, task) for name, result in rollouts.items()}
@@ -159,9 +165,14 @@ def run_episodes(
     seed: int,
     workers: int | None = None,
     label: str = "policy",
+    episode_steps: int | None = None,
 ) -> Rollouts:
     """Rolls out under a progress bar, in the look and with the action repeat of a model."""
-    total = -(-get_domain(get_task(task).domain).control_steps // spec.action_repeat)
+    env = EnvironmentConfig(task, spec.look, spec.action_repeat, camera=spec.camera, episode_steps=episode_steps).make(
+        frames=False
+    )
+    total = env.episode_steps
+    env.close()
     with ProgressReport(total, description=f"{label}, {episodes} episodes", unit="step") as progress:
         return rollout(
             agent,
@@ -170,14 +181,53 @@ def run_episodes(
             seed,
             look=spec.look,
             action_repeat=spec.action_repeat,
+            camera=spec.camera,
+            episode_steps=episode_steps,
             workers=workers,
             progress=progress.advance,
         )
 
 
 def draw_episode(task: str, look: str, rollouts: Rollouts, size: int = VIDEO_SIZE, every: int = 1) -> NDArray[np.uint8]:
-    """(T, size, size, 3) every k-th frame of the first episode, drawn larger than the policy saw it."""
+    """(T, size, size, 3) every k-th frame of the first episode, larger than the policy saw it.
+
+    Drawn anew where the simulator is ours; the frames of other environments are enlarged, to a whole multiple.
+    """
+    if is_external(task):
+        scale = max(1, size // rollouts.frames.shape[1])
+        return rollouts.frames[::every].repeat(scale, 1).repeat(scale, 2)
     return render_states(task, rollouts.states[::every], cast(Look, look), size)
+
+
+def task_name(config: EvaluateConfig, spec: ModelSpec) -> str:
+    """What to evaluate on.
+
+    Raises:
+        UserError: If that is not told, or twice.
+    """
+    if config.task is not None and config.env is not None:
+        raise UserError("give either --task or --env")
+    if config.env is not None and not is_external(config.env):
+        raise UserError(f"--env {config.env} is no Gymnasium id, such as Pendulum-v1; --task names tasks of the suite")
+    name = config.task or config.env
+    if name is None and is_external(spec.domain):
+        name = spec.domain
+    if name is None:
+        raise UserError(f"--task is missing: the policy was made for {spec.domain}, see `genrl tasks`")
+    if config.episode_steps is not None and not is_external(name):
+        raise UserError(f"--episode-steps is an option of --env; {name} has its own time limit")
+    return name
+
+
+def reference_agents(spec: ModelSpec) -> dict[str, FramePolicy]:
+    """Agents to compare with: one that does nothing, where that is possible, and one that acts at random."""
+    if spec.discrete:
+        return {"random": RandomPolicy(spec.action_dim, discrete=True)}
+    nothing = np.zeros(spec.action_dim, np.float32).clip(spec.action_low, spec.action_high)
+    return {
+        "nothing": ConstantPolicy(nothing),
+        "random": RandomPolicy(spec.action_dim, spec.action_low, spec.action_high),
+    }
 
 
 def policy_directory(path: Path) -> Path:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,6 +22,7 @@ from genrl.infra.compute import DeviceName, pick_device, reuse_memory
 from genrl.infra.config import config_hash
 from genrl.infra.errors import UserError
 from genrl.infra.rundir import Run
+from genrl.models.foundation import ModelSpec
 from genrl.models.state import LatentState
 from genrl.run.prompting import Prompt, PromptedModel, load_model
 
@@ -122,6 +124,7 @@ def learn(config: LearnConfig) -> list[LearnResult]:
     if not config.prompt and not config.video:
         raise UserError("--prompt is missing: describe the behaviour, for example --prompt 'standing up straight'")
     model = load_model(config.model, device, config.vlm)
+    config = replace(config, behavior=fitting_behavior(config.behavior, model.model.spec))
     if config.behavior.doubt and model.model.world_model.rssm.ensemble is None:
         raise UserError(
             f"--behavior.doubt needs a model with an ensemble, which {config.model} lacks; "
@@ -166,6 +169,14 @@ def learn_one(
             f"imagined return {result.imagined_return:.2f}, {result.seconds:.0f} s: {result.policy}"
         )
         return result
+
+
+def fitting_behavior(behavior: BehaviorConfig, spec: ModelSpec) -> BehaviorConfig:
+    """The same for continuous actions; for discrete ones, which no gradient passes, the actor learns by REINFORCE."""
+    if not spec.discrete or behavior.actor_critic.gradient == "reinforce":
+        return behavior
+    print("actions are discrete: the actor learns by REINFORCE (--behavior.actor-critic.gradient)", file=sys.stderr)
+    return replace(behavior, actor_critic=replace(behavior.actor_critic, gradient="reinforce", clip_actions=False))
 
 
 def check_start(model: PromptedModel, config: LearnConfig) -> None:

@@ -18,7 +18,7 @@ from genrl.behavior.learner import BehaviorConfig
 from genrl.behavior.start_states import StartConfig, data_free_starts
 from genrl.data.sampler import WindowSampler
 from genrl.data.store import StoreWriter, find_stores, open_stores
-from genrl.envs.domain import get_domain
+from genrl.envs.domain import MODULES, get_domain
 from genrl.envs.environment import make_env
 from genrl.envs.gl import require_gl
 from genrl.envs.rendering import Look
@@ -37,6 +37,7 @@ from genrl.models.learner import LatentLearner, select
 from genrl.models.state import LatentState, cat_states
 from genrl.nn.distributions import straight_through
 from genrl.run.embed import EmbedConfig, embed
+from genrl.run.learn import fitting_behavior
 from genrl.run.pretrain import PREDICTION_WINDOWS, StageConfig, prediction_errors
 from genrl.run.prompting import GENERAL, PromptedModel, load_model, model_directory
 
@@ -134,6 +135,7 @@ def practice(config: PracticeConfig) -> Path:
     reuse_memory(device)
     model = load_model(config.model, device, config.vlm)
     data = check_data(model, config)
+    config = replace(config, behavior=fitting_behavior(config.behavior, model.model.spec))
     out = config.out or Path(f"practice-{Path(config.model).name}-{config_hash(config)}")
     with Run.open(out, "practice", config, fresh=config.fresh, extendable=("rounds",)) as run:
         if run.finished:
@@ -336,6 +338,11 @@ def check_data(model: PromptedModel, config: PracticeConfig) -> list[Path]:
             f"--latent.window {config.latent.window} is not a multiple of the {info.frames_per_clip} frames of a clip"
         )
     if config.rounds:
+        if spec.domain not in MODULES:
+            raise UserError(
+                f"practice acts in the suite's environments alone, and {config.model} was made for {spec.domain}; "
+                "--rounds 0 trains the general policy without acting"
+            )
         if config.episodes.count > config.starts.num_starts:
             raise UserError(
                 f"--episodes.count {config.episodes.count} is more than the {config.starts.num_starts} goals that are "
