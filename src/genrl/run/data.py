@@ -1,7 +1,8 @@
-"""`genrl data ...`: look into stores, import the original's, pack trajectories and draw them again."""
+"""`genrl data ...`: look into stores, import and export, pack trajectories and draw them again."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,11 +13,14 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from genrl.data.inspection import Inspection, inspect_store
-from genrl.data.store import Store, find_stores
+from genrl.data.store import Store, find_stores, open_stores
 from genrl.infra.errors import UserError
 from genrl.infra.media import video_grid, write_png
 from genrl.infra.progress import ProgressReport, table_console
-from genrl.interop.original_import import ImportReport, import_original, original_spec, report_path
+from genrl.interop.exporting import ExportReport
+from genrl.interop.formats import export_data, export_report_path, import_data
+from genrl.interop.importing import ImportOptions
+from genrl.interop.original_import import ImportReport, report_path
 
 BARS = " ▁▂▃▄▅▆▇█"
 FAULTS_SHOWN = 20
@@ -34,20 +38,32 @@ class InspectConfig:
     """Frames per source on the contact sheet."""
 
 
-@dataclass(frozen=True)
-class ImportConfig:
-    """Turn episodes of the original's `.npz` format into a store; the same command again goes on."""
+@dataclass(frozen=True, kw_only=True)
+class ImportConfig(ImportOptions):
+    """Turn episodes of another format into a store; the same command again goes on, and takes what is new.
+
+    Formats: LeRobot v3, Minari, a directory of videos with their actions, and the original's `.npz` episodes.
+    """
 
     source: tyro.conf.Positional[Path]
-    """An episode file, or a directory of any depth."""
+    """A file or directory; for Minari also the id of a data set that was downloaded."""
     out: Path
     """Store to make or to add to."""
-    domain: str | None = None
-    """Body the episodes are of; told from the directory's name unless given."""
-    look: str = "paper"
-    """Render look of the frames; the original's are of `paper`."""
-    frame_size: int = 64
-    """Height and width of the frames in the store; images of another size are resized."""
+    format: Literal["auto", "lerobot", "minari", "videos", "original"] = "auto"
+    """What it is; told from the files unless given."""
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """Write stores as a LeRobot v3 or a Minari data set. For LeRobot the same command again goes on."""
+
+    stores: tyro.conf.Positional[tuple[Path, ...]]
+    """Stores, or directories of stores, all of one kind."""
+    out: Path
+    """Directory to write; for Minari named like `walker-v0`."""
+    format: Literal["lerobot", "minari"] = "lerobot"
+    lossless: bool = True
+    """Keep frames exactly; else videos are what every player reads, and Minari's images JPEG."""
 
 
 @dataclass(frozen=True)
@@ -99,27 +115,36 @@ def inspect(config: InspectConfig) -> dict[Path, Inspection]:
 
 
 def import_(config: ImportConfig) -> ImportReport:
-    """Import the original's episodes into a store, and print what was done.
+    """Import episodes of another format into a store, and print what was done.
 
     Raises:
         UserError: If there is nothing to import, nothing was readable, or the store holds something else.
     """
-    if not config.source.exists():
-        raise UserError(f"{config.source} does not exist; name an episode file or a directory of them")
-    spec = original_spec(config.source, config.domain, config.look, config.frame_size)
-    report = import_original(config.source, config.out, spec)
+    report = import_data(config.format, config.source, config.out, config)
     console = table_console()
     if not report.imported:
-        console.print(f"nothing new: {config.out} has all readable files of {config.source}", soft_wrap=True)
+        console.print(f"nothing new: {config.out} has all readable episodes of {config.source}", soft_wrap=True)
     else:
         line = f"{report.imported} episodes, {report.frames} frames -> {config.out}"
         console.print(f"{line}; {report.skipped} were there already" if report.skipped else line, soft_wrap=True)
     if report.without_embedding:
         console.print(f"{report.without_embedding} episodes had no clip_video")
-    if report.set_aside:
-        console.print(f"set aside {len(report.set_aside)} files, named in {report_path(config.out)}:", soft_wrap=True)
-        for file, reason in report.set_aside.items():
-            console.print(f"  {file}: {reason}", soft_wrap=True, markup=False, highlight=False)
+    _print_set_aside(console, report.set_aside, report_path(config.out))
+    return report
+
+
+def export(config: ExportConfig) -> ExportReport:
+    """Export stores, and print what was done.
+
+    Raises:
+        UserError: If the stores differ in kind, no episode could be written, or the directory holds something else.
+    """
+    stores = open_stores(config.stores)
+    report = export_data(config.format, stores, config.out, config.lossless)
+    console = table_console()
+    line = f"{report.exported} episodes, {report.frames} frames -> {config.out}"
+    console.print(f"{line}; {report.skipped} were there already" if report.skipped else line, soft_wrap=True)
+    _print_set_aside(console, report.set_aside, export_report_path(config.out))
     return report
 
 
@@ -155,6 +180,13 @@ def draw(config: DrawConfig) -> list[Path]:
             frames = draw_store(store, path, config.look, config.workers, progress.advance)
         print(f"{path}: {frames} frames")
     return paths
+
+
+def _print_set_aside(console: Console, set_aside: Mapping[str, str], file: Path) -> None:
+    if set_aside:
+        console.print(f"set aside {len(set_aside)} episodes, named in {file}:", soft_wrap=True)
+        for name, reason in set_aside.items():
+            console.print(f"  {name}: {reason}", soft_wrap=True, markup=False, highlight=False)
 
 
 def _print_store(console: Console, store: Store, inspection: Inspection) -> None:
