@@ -22,6 +22,9 @@ pa = pytest.importorskip("pyarrow", reason="the extra `data` is not installed")
 pq = pytest.importorskip("pyarrow.parquet")
 
 
+MADE = Path(__file__).parents[1] / "data" / "lerobot_made"
+
+
 def test_an_action_moves_to_the_frame_it_led_to_and_the_last_is_left_out(tmp_path: Path) -> None:
     report = run_import(write_lerobot(tmp_path / "cups"), tmp_path / "store")
     assert (report.imported, report.frames, report.resized) == (2, 11, {})
@@ -38,6 +41,20 @@ def test_an_action_moves_to_the_frame_it_led_to_and_the_last_is_left_out(tmp_pat
     spec = store.spec
     assert (spec.domain, spec.look, spec.camera, spec.action_repeat) == ("arm", "camera", "front", 1)
     assert (spec.control_timestep, spec.action_low, store.sources) == (0.1, (), ["lerobot:cups"])
+
+
+def test_what_lerobot_itself_wrote_is_read(tmp_path: Path) -> None:
+    """`tests/data/lerobot_made` was recorded with lerobot 0.4.4: 12, 9 and 15 frames, counted on, as AV1 video."""
+    run_import(MADE, tmp_path / "store", frame_size=64)
+    store = Store.open(tmp_path / "store")
+    assert store.episodes.length.tolist() == [12, 9, 15] and store.spec.domain == "so101"
+    assert store.episodes.prompt == ("pick", "place the cup", "pick")
+    for index, first in enumerate((0, 12, 21)):
+        episode = store.episode(index)
+        step = first + np.arange(len(episode))
+        assert steps_of(episode.frames) == step.tolist()
+        assert np.allclose(episode.action[1:, 0], STEP * step[:-1]) and not episode.action[0].any()
+        assert np.array_equal(episode.state[:, 2], step)
 
 
 def test_one_of_several_cameras_is_chosen_by_name(tmp_path: Path) -> None:

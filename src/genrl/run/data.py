@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,7 +13,8 @@ import tyro
 from rich.console import Console
 from rich.table import Column, Table
 
-from genrl.data.inspection import Inspection, inspect_store
+from genrl.data.coverage import common_space, cover, near_duplicates
+from genrl.data.inspection import EpisodeFault, Inspection, inspect_store
 from genrl.data.store import Store, find_stores, open_stores
 from genrl.infra.errors import UserError
 from genrl.infra.media import video_grid, write_png
@@ -21,6 +23,7 @@ from genrl.interop.exporting import ExportReport
 from genrl.interop.formats import export_data, export_report_path, import_data
 from genrl.interop.importing import ImportOptions
 from genrl.interop.original_import import ImportReport, report_path
+from genrl.run.coverage_figure import draw_coverage
 
 BARS = " ▁▂▃▄▅▆▇█"
 FAULTS_SHOWN = 20
@@ -28,7 +31,7 @@ FAULTS_SHOWN = 20
 
 @dataclass(frozen=True)
 class InspectConfig:
-    """Counts, rewards by source, broken episodes and a contact sheet of episode stores."""
+    """Counts, rewards by source, broken and suspicious episodes, coverage, and pictures of episode stores."""
 
     stores: tyro.conf.Positional[tuple[Path, ...]]
     """Stores, or directories of stores."""
@@ -36,6 +39,8 @@ class InspectConfig:
     """PNG of the contact sheet, for one store only; STORE-inspect.png beside each store unless given."""
     columns: int = 12
     """Frames per source on the contact sheet."""
+    coverage: Path | None = None
+    """PNG of what each source covers; STORE-coverage.png beside the store, or coverage.png beside several."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +95,7 @@ class DrawConfig:
 
 
 def inspect(config: InspectConfig) -> dict[Path, Inspection]:
-    """Print what stores hold, and write a contact sheet for each.
+    """Print what stores hold, write a contact sheet for each, and what all of them cover.
 
     Raises:
         UserError: If a path is no store, or one sheet is asked for several stores.
@@ -102,8 +107,8 @@ def inspect(config: InspectConfig) -> dict[Path, Inspection]:
         raise UserError("--out names one contact sheet, but there are several stores; leave it out")
     console = table_console()
     results = {}
-    for path in paths:
-        store = Store.open(path)
+    stores = [Store.open(path) for path in paths]
+    for path, store in zip(paths, stores, strict=True):
         with ProgressReport(len(store.episodes), description=f"reading {path}", unit="episode") as progress:
             results[path] = inspect_store(store, progress.advance)
         _print_store(console, store, results[path])
@@ -111,6 +116,12 @@ def inspect(config: InspectConfig) -> dict[Path, Inspection]:
             sheet = config.out or path.absolute().with_name(f"{path.absolute().name}-inspect.png")
             _write_contact_sheet(store, config.columns, sheet)
             console.print(f"contact sheet: {sheet}", soft_wrap=True)
+    _print_duplicates(console, stores, results)
+    filled = [store for store in stores if store.num_frames]
+    if filled:
+        first = filled[0].path.absolute()
+        beside = first.with_name(f"{first.name}-coverage.png") if len(filled) == 1 else first.with_name("coverage.png")
+        _print_coverage(console, filled, config.coverage or beside)
     return results
 
 
@@ -221,14 +232,54 @@ def _print_store(console: Console, store: Store, inspection: Inspection) -> None
             f"{info.frames_per_clip} frames a clip, checksum {info.checksum}",
             soft_wrap=True,
         )
-    faults = inspection.faults
-    broken = len({fault.episode for fault in faults})
+    broken = len({fault.episode for fault in inspection.faults})
     console.print(f"broken episodes: {broken}" if broken else "no broken episodes")
+    _print_episodes(console, inspection.faults)
+    if inspection.suspicions:
+        console.print(f"suspicious episodes: {len({doubt.episode for doubt in inspection.suspicions})}")
+        _print_episodes(console, inspection.suspicions)
+    prompts = Counter(filter(None, store.episodes.prompt))
+    if prompts:
+        console.print(f"prompts of {prompts.total()} episodes, {len(prompts)} different:")
+        for prompt, count in prompts.most_common(FAULTS_SHOWN):
+            console.print(f"  {count} x {prompt}", soft_wrap=True, markup=False, highlight=False)
+
+
+def _print_episodes(console: Console, faults: Sequence[EpisodeFault]) -> None:
     for fault in faults[:FAULTS_SHOWN]:
         origin = f" ({fault.origin})" if fault.origin else ""
         console.print(f"  episode {fault.episode}, {fault.source}{origin}: {fault.fault}", markup=False)
     if len(faults) > FAULTS_SHOWN:
         console.print(f"  and {len(faults) - FAULTS_SHOWN} more")
+
+
+def _print_duplicates(console: Console, stores: Sequence[Store], inspections: Mapping[Path, Inspection]) -> None:
+    """Episodes that show what an earlier one shows, over all stores of one frame size or another."""
+    names = [f"episode {index} of {store.path}" for store in stores for index in range(len(store.episodes))]
+    pairs = near_duplicates(np.concatenate([inspections[store.path].signatures for store in stores]))
+    console.print(f"near-duplicates: {len(pairs)} of {len(names)} episodes show nearly what an earlier one shows")
+    for later, earlier in pairs[:FAULTS_SHOWN]:
+        console.print(f"  {names[later]}: {names[earlier]}", soft_wrap=True, markup=False, highlight=False)
+    if len(pairs) > FAULTS_SHOWN:
+        console.print(f"  and {len(pairs) - FAULTS_SHOWN} more")
+
+
+def _print_coverage(console: Console, stores: Sequence[Store], picture: Path) -> None:
+    space = common_space(stores)
+    if space is None:
+        console.print("no coverage: the stores have neither embeddings nor states in common (`genrl embed` adds some)")
+        return
+    try:
+        coverage = cover(stores, space)
+    except UserError as error:
+        console.print(f"no coverage: {error}", soft_wrap=True, markup=False)
+        return
+    table = Table("store", Column("source", overflow="fold"), "fills", "alone", title=f"coverage of {space}")
+    for source in coverage.sources:
+        table.add_row(source.store, source.source, f"{source.share:.0%}", f"{source.alone:.0%}")
+    console.print(table)
+    draw_coverage(coverage, picture)
+    console.print(f"picture of it: {picture}", soft_wrap=True)
 
 
 def _bars(histogram: np.ndarray) -> str:
