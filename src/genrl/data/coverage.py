@@ -20,8 +20,8 @@ MOST_POINTS = 20_000
 """Rows that are looked at, evenly spread over each source."""
 SIGNATURE_MOMENTS, SIGNATURE_CELLS = 4, 8
 SIGNATURE_DIM = SIGNATURE_MOMENTS * SIGNATURE_CELLS**2 * 3
-DUPLICATE_TOLERANCE = 1.5
-"""Grey levels by which two episodes may differ on average and still show the same."""
+DUPLICATE_TOLERANCE = 4.0
+"""Grey levels (root mean square) that two episodes may differ by and still show the same: more than JPEG or H.264 change."""
 NUM_ROUGH = 16
 """Directions in which pairs of episodes are compared first."""
 
