@@ -146,6 +146,13 @@ def test_a_store_without_embeddings_and_states_is_told_how_to_get_some(tmp_path:
         writer.add(episode(20, state=None), "noise")
     inspect(InspectConfig(stores=(tmp_path / "store",)))
     assert "no coverage: " in (said := capsys.readouterr().out) and "genrl embed" in said
+    write_counting(tmp_path / "short", [5, 5], embedding="mini")
+    inspect(InspectConfig(stores=(tmp_path / "short",)))
+    assert "no coverage: no row has embedding/mini" in capsys.readouterr().out
+    with StoreWriter.open(tmp_path / "empty", SPEC):
+        pass
+    inspect(InspectConfig(stores=(tmp_path / "empty",)))
+    assert "near-duplicates: 0 of 0" in capsys.readouterr().out
 
 
 def test_prompts_stay_with_their_episodes_and_old_stores_have_none(tmp_path: Path) -> None:

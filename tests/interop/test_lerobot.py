@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from genrl.cli import main
 from genrl.data.store import Episode, Store, StoreSpec, StoreWriter
 from genrl.infra.errors import UserError
 from genrl.interop import lerobot_export
@@ -289,3 +291,14 @@ def test_an_export_is_not_mixed_with_anything_else(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="two of the stores are named walks"):
         export(ExportConfig((store.path, twin.path), tmp_path / "both"))
     assert not (tmp_path / "both").exists()
+
+
+@pytest.mark.parametrize("library", ["pyarrow", "minari"])
+def test_a_missing_library_is_named_with_its_extra(tmp_path: Path, monkeypatch, capsys, library: str) -> None:
+    file = tmp_path / "cups" / {"pyarrow": "meta/info.json", "minari": "data/metadata.json"}[library]
+    file.parent.mkdir(parents=True)
+    file.write_text("{}")
+    monkeypatch.delitem(sys.modules, "genrl.interop.lerobot", raising=False)
+    monkeypatch.setitem(sys.modules, library, None)
+    assert main(["data", "import", str(tmp_path / "cups"), "--out", str(tmp_path / "store")]) == 2
+    assert f"this needs {library}; install it with: pip install 'genrl-mfwm[data]'" in capsys.readouterr().err

@@ -14,6 +14,7 @@ import numpy as np
 
 from genrl.data.episode import Array
 from genrl.data.store import Store
+from genrl.infra.errors import UserError
 
 NUM_LANDMARKS = 256
 MOST_POINTS = 20_000
@@ -21,7 +22,7 @@ MOST_POINTS = 20_000
 SIGNATURE_MOMENTS, SIGNATURE_CELLS = 4, 8
 SIGNATURE_DIM = SIGNATURE_MOMENTS * SIGNATURE_CELLS**2 * 3
 DUPLICATE_TOLERANCE = 4.0
-"""Grey levels (root mean square) that two episodes may differ by and still show the same: more than JPEG or H.264 change."""
+"""Grey levels, root mean square, that two episodes may differ by and show the same; JPEG and H.264 change fewer."""
 NUM_ROUGH = 16
 """Directions in which pairs of episodes are compared first."""
 
@@ -80,19 +81,21 @@ def cover(stores: Sequence[Store], space: str) -> Coverage:
         space: `state` or `embedding/<vlm>`.
 
     Raises:
-        UserError: If a file of a store is damaged.
+        UserError: If no row has the field, or a file of a store is damaged.
     """
     names = [(store.path.absolute().name, source) for store in stores for source in store.sources]
     quota = max(1, MOST_POINTS // max(1, len(names)))
     sampled = [_sample(store, number, space, quota) for store in stores for number in range(len(store.sources))]
     owner = np.repeat(np.arange(len(names)), [len(points) for points in sampled])
     points = np.concatenate(sampled).astype(np.float32)
+    if not len(points):
+        raise UserError(f"no row has {space}; episodes may be shorter than a clip")
     points -= points.mean(axis=0)
     if space == "state":
         # Metres and radians, places and speeds: only their spread makes them comparable.
         points /= np.maximum(points.std(axis=0), 1e-6)
     nearest = _nearest_landmark(points)
-    filled = np.zeros((len(names), nearest.max(initial=-1) + 1), bool)
+    filled = np.zeros((len(names), nearest.max() + 1), bool)
     filled[owner, nearest] = True
     shares = filled.mean(axis=1)
     alone = (filled & (filled.sum(axis=0) == 1)).mean(axis=1)
@@ -127,6 +130,8 @@ def near_duplicates(signatures: Array) -> list[tuple[int, int]]:
     Args:
         signatures: (E, D) of `signature`; rows of zeros, of episodes that cannot be read, are like no other.
     """
+    if not len(signatures):
+        return []
     points = signatures.astype(np.float32)
     limit = DUPLICATE_TOLERANCE * np.sqrt(points.shape[1])
     # Distances along a few directions are no larger than the whole: they rule out nearly all pairs at little cost.
@@ -169,8 +174,6 @@ def _sample(store: Store, source: int, space: str, quota: int) -> Array:
 def _nearest_landmark(points: Array) -> Array:
     """(M,) number of each point's landmark."""
     nearest = np.zeros(len(points), np.int64)
-    if not len(points):
-        return nearest
     distance = np.full(len(points), np.inf, np.float32)
     landmark = int((points**2).sum(axis=1).argmax())
     for number in range(NUM_LANDMARKS):
@@ -190,8 +193,6 @@ def _principal(points: Array, count: int) -> tuple[Array, float]:
         points: (M, E) whose mean is zero.
         count: Number of directions; coordinates beyond E are zero.
     """
-    if not len(points):
-        return np.zeros((0, count), np.float32), 0.0
     variance, directions = np.linalg.eigh(points.T.astype(np.float64) @ points)
     found = points @ directions[:, ::-1][:, :count]
     found = np.pad(found, ((0, 0), (0, count - found.shape[1])))
