@@ -54,7 +54,9 @@ def import_data(name: str, source: Path, out: Path, options: ImportOptions) -> I
     """
     if name == "auto":
         if not source.exists():
-            raise UserError(f"{source} does not exist; name a file or directory (or --format minari and an id)")
+            raise UserError(
+                f"{source} does not exist; name an episode file or a data set (or --format minari and an id)"
+            )
         name = next(key for key, candidate in FORMATS.items() if candidate.recognise(source))
     chosen = FORMATS[name]
     for field in dataclasses.fields(ImportOptions):
