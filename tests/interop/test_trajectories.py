@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from genrl.data.store import Store
+from genrl.data.store import Store, StoreWriter
 from genrl.infra.errors import UserError
 from genrl.interop.trajectories import RESOLUTION, pack_stores, read_packed
 from genrl.run.collect import CollectConfig, collect
@@ -47,6 +48,16 @@ def test_a_drawn_store_holds_what_was_packed_up_to_rounding(store: Path, packed:
     assert np.abs(new["reward"] - old["reward"]).max() <= half["reward"]
     assert np.abs(new["frames"].astype(int) - old["frames"]).mean() < 0.5
     assert Store.open(path).spec == Store.open(store).spec and Store.open(path).sources == Store.open(store).sources
+
+
+def test_prompts_are_packed_with_their_episodes(store: Path, tmp_path: Path) -> None:
+    original = Store.open(store)
+    with StoreWriter.open(tmp_path / "said", original.spec) as writer:
+        for index, prompt in enumerate(("walk", "", "fall – slowly")):
+            writer.add(replace(original.episode(index), prompt=prompt), "expert")
+    pack(PackConfig((tmp_path / "said",), tmp_path / "said.npz"))
+    (path,) = draw(DrawConfig(tmp_path / "said.npz", tmp_path / "again", workers=1))
+    assert Store.open(path).episodes.prompt == ("walk", "", "fall – slowly")
 
 
 def test_an_interrupted_drawing_goes_on_to_the_same_store(packed: Path, tmp_path: Path, monkeypatch) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from genrl.behavior.policy import Policy
 from genrl.infra.checkpoint import load_checkpoint
+from genrl.infra.clips import ClipConfig
 from genrl.infra.errors import UserError
 from genrl.infra.media import read_video, write_png, write_video
 from genrl.run.imagine import ImagineConfig, imagine
@@ -82,6 +83,23 @@ def test_a_video_shorter_than_a_clip_is_refused(made, tmp_path: Path) -> None:
     video = write_video(tmp_path / "short.mp4", np.zeros((3, 32, 32, 3), np.uint8), 20)
     with pytest.raises(UserError, match="short.mp4 has 3 frames"):
         load_model(model, vlm=str(vlm)).video_prompt(video)
+
+
+def test_a_part_of_a_video_is_a_prompt_of_its_own(made, tmp_path: Path) -> None:
+    model, _, vlm = made
+    prompted = load_model(model, vlm=str(vlm))
+    assert prompted.model.spec.frames_per_second == 20
+    frames = np.random.default_rng(0).integers(256, size=(24, 64, 64, 3), dtype=np.uint8)
+    whole = write_video(tmp_path / "whole.mp4", frames, 20)
+    middle = write_video(tmp_path / "middle.mp4", read_video(whole)[8:16], 20)
+    cut = prompted.video_prompt(whole, ClipConfig(start=0.4, stop=0.8)).embedding
+    alone = prompted.video_prompt(middle).embedding
+    assert cut @ alone > 0.99 > cut @ prompted.video_prompt(whole).embedding
+    with pytest.warns(UserWarning, match=r"long.mp4 is long: 17 of its 33 clips of 8 frames are read"):
+        long = write_video(tmp_path / "long.mp4", np.zeros((33 * 8, 16, 16, 3), np.uint8), 20)
+        prompted.video_prompt(long)
+    with pytest.raises(UserError, match="--clip chooses from a --video, but none is given"):
+        learn(replace(learn_config(model, vlm, tmp_path / "run"), clip=ClipConfig(flip=True)))
 
 
 def test_without_a_prompt_or_with_an_empty_one_nothing_starts(made, tmp_path: Path) -> None:

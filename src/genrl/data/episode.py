@@ -58,6 +58,7 @@ class Episode:
         is_terminal: (N,) bool.
         state: (N, S) float64 simulator state, or None.
         embeddings: By name of the video-language model, (N, E) float16; zero rows mean "no whole clip yet".
+        prompt: What the episode shows, in the words it was recorded with; empty when nobody said.
     """
 
     frames: Array
@@ -66,6 +67,7 @@ class Episode:
     is_terminal: Array
     state: Array | None = None
     embeddings: dict[str, Array] = field(default_factory=dict)
+    prompt: str = ""
 
     def __len__(self) -> int:
         return len(self.frames)

@@ -1,4 +1,4 @@
-"""What a store holds, and which of its episodes are broken."""
+"""What a store holds, and which of its episodes are broken or suspicious."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from genrl.data.coverage import SIGNATURE_DIM, signature
 from genrl.data.episode import Array
 from genrl.data.store import Store
 from genrl.infra.errors import UserError
 
 HISTOGRAM_BINS = 12
+STILL_LEVELS = 2
+"""Grey levels that noise or compression may change where nothing happens."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +49,19 @@ class SourceSummary:
 
 @dataclass(frozen=True)
 class Inspection:
-    """The result of reading a whole store."""
+    """The result of reading a whole store.
+
+    Attributes:
+        sources: What each source gave.
+        faults: What is wrong with episodes.
+        suspicions: What may be right but seldom is: cameras that show nothing new, actions that never change.
+        signatures: (num_episodes, D) what each episode shows, for `near_duplicates`; zero where it cannot be read.
+    """
 
     sources: list[SourceSummary]
     faults: list[EpisodeFault]
+    suspicions: list[EpisodeFault]
+    signatures: Array
 
 
 def inspect_store(store: Store, progress: Callable[[int], None] | None = None) -> Inspection:
@@ -61,12 +73,17 @@ def inspect_store(store: Store, progress: Callable[[int], None] | None = None) -
     """
     table = store.episodes
     faults: list[EpisodeFault] = []
+    suspicions: list[EpisodeFault] = []
     rewards: list[Array] = []
+    signatures = np.zeros((len(table), SIGNATURE_DIM), np.uint8)
     for index in range(len(table)):
-        found, reward = _judge(store, index)
+        found, rows = _judge(store, index)
         source = store.sources[table.source[index]]
         faults.extend(EpisodeFault(index, source, table.origin[index], fault) for fault in found)
-        rewards.append(reward)
+        suspicions.extend(EpisodeFault(index, source, table.origin[index], doubt) for doubt in _doubt(rows))
+        rewards.append(rows.get("reward", np.full(table.length[index], np.nan, np.float32)))
+        if "frames" in rows:
+            signatures[index] = signature(rows["frames"])
         if progress is not None:
             progress(index + 1)
     steps = np.concatenate([np.zeros(0, np.float32), *(reward[1:] for reward in rewards)])
@@ -85,11 +102,11 @@ def inspect_store(store: Store, progress: Callable[[int], None] | None = None) -
                 edges=edges,
             )
         )
-    return Inspection(sources, faults)
+    return Inspection(sources, faults, suspicions, signatures)
 
 
-def _judge(store: Store, index: int) -> tuple[list[str], Array]:
-    """Faults of one episode, and its rewards."""
+def _judge(store: Store, index: int) -> tuple[list[str], dict[str, Array]]:
+    """Faults of one episode, and its rows by field, as far as they can be read."""
     start = int(store.episodes.start[index])
     stop = start + int(store.episodes.length[index])
     faults: list[str] = []
@@ -121,4 +138,20 @@ def _judge(store: Store, index: int) -> tuple[list[str], Array]:
     )
     if "is_terminal" in rows and rows["is_terminal"][:-1].any():
         faults.append("is_terminal is set before the last row")
-    return faults, rows.get("reward", np.full(stop - start, np.nan, np.float32))
+    return faults, rows
+
+
+def _doubt(rows: dict[str, Array]) -> list[str]:
+    """What is suspicious about one episode."""
+    doubts = []
+    if "frames" in rows and len(rows["frames"]) > 1:
+        frames = rows["frames"]
+        spread = frames.max(axis=(1, 2)).astype(int) - frames.min(axis=(1, 2))
+        plain = int(((spread.max(axis=1) <= STILL_LEVELS) & frames.any(axis=(1, 2, 3))).sum())
+        if (frames.max(axis=0) - frames.min(axis=0)).max() <= STILL_LEVELS:
+            doubts.append("the camera shows the same frame all the time")
+        if plain:
+            doubts.append(f"{plain} frames are of a single colour")
+    if "action" in rows and len(rows["action"]) > 2 and not np.ptp(rows["action"][1:], axis=0).any():
+        doubts.append("the action never changes")
+    return doubts

@@ -57,6 +57,7 @@ class StoreTable:
         length: Number of rows of each episode.
         source: Index into `sources` of each episode.
         origin: Name of the file each episode was imported from; empty when it was collected.
+        prompt: What each episode shows, in words; empty when nobody said.
         embeddings: Columns by name of the video-language model.
     """
 
@@ -67,6 +68,7 @@ class StoreTable:
     length: list[int] = field(default_factory=list)
     source: list[int] = field(default_factory=list)
     origin: list[str] = field(default_factory=list)
+    prompt: list[str] = field(default_factory=list)
     embeddings: dict[str, EmbeddingColumn] = field(default_factory=dict)
 
     @property
@@ -98,6 +100,8 @@ def read_table(path: Path) -> StoreTable:
             length=episodes["length"],
             source=episodes["source"],
             origin=episodes["origin"],
+            # Stores older than this list have no prompts.
+            prompt=episodes.get("prompt", [""] * len(episodes["start"])),
             embeddings={
                 name: EmbeddingColumn(EmbeddingInfo(name, **column["info"]), column["rows"])
                 for name, column in data["embeddings"].items()
@@ -126,6 +130,7 @@ def commit_table(path: Path, table: StoreTable) -> None:
             "length": table.length,
             "source": table.source,
             "origin": table.origin,
+            "prompt": table.prompt,
         },
     }
     atomic_write(path / TABLE_FILE, json.dumps(data))

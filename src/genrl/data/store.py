@@ -39,12 +39,14 @@ class EpisodeTable:
         length: (num_episodes,) int64 number of rows.
         source: (num_episodes,) int64 index into `Store.sources`.
         origin: Name of the file each episode was imported from; empty when it was collected.
+        prompt: What each episode shows, in words; empty when nobody said.
     """
 
     start: Array
     length: Array
     source: Array
     origin: tuple[str, ...]
+    prompt: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.start)
@@ -65,6 +67,7 @@ class Store:
             np.array(table.length, np.int64),
             np.array(table.source, np.int64),
             tuple(table.origin),
+            tuple(table.prompt),
         )
         self._columns = table.embeddings
         self._context = ts.Context({"cache_pool": {"total_bytes_limit": cache_bytes}})
@@ -167,6 +170,7 @@ class Store:
             is_terminal=self.read("is_terminal", start, stop),
             state=self.read("state", start, stop) if self.spec.state_dim else None,
             embeddings={name: self.read(f"embedding/{name}", start, stop) for name in names},
+            prompt=self.episodes.prompt[index],
         )
 
     def _array(self, field: str) -> ts.TensorStore:

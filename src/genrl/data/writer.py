@@ -169,6 +169,7 @@ class StoreWriter:
             table.length.append(len(episode))
             table.source.append(table.sources.index(source))
             table.origin.append(origin)
+            table.prompt.append(episode.prompt)
         for name, array in (self._arrays | self._columns).items():
             self._write(array, start, rows[name], table.num_frames)
         for name in self._columns:

@@ -16,7 +16,10 @@ from genrl.infra.errors import UserError
 
 Frames = NDArray[np.uint8]
 
-PICTURE_SUFFIXES = {".gif", ".webp", ".png", ".jpg", ".jpeg", ".bmp"}
+PICTURE_SUFFIXES = {".gif", ".webp", ".png", ".apng", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".avif"}
+"""What Pillow reads, animations too; PyAV reads all others."""
+PICTURE_SECONDS = 0.1
+"""How long a picture of an animation is shown where the file does not tell, as browsers have it."""
 LABEL_SIZE = 12
 """Height of label letters in pixels."""
 
@@ -64,18 +67,51 @@ def read_video(path: str | Path, size: int | tuple[int, int] | None = None) -> F
     Raises:
         UserError: If the file is missing, empty, truncated or not a video.
     """
+    frames = [frame if size is None else resize_frames(frame, size) for _, frame in iterate_video(path)]
+    if any(frame.shape != frames[0].shape for frame in frames):
+        raise UserError(f"{path}: frames differ in size; encode the video again at one size")
+    return np.stack(frames)
+
+
+def iterate_video(path: str | Path) -> Iterator[tuple[float, Frames]]:
+    """One frame after the other of a video, animation or picture, with the second at which it is shown.
+
+    Yields:
+        Seconds since the first frame, and (h, w, 3) uint8.
+
+    Raises:
+        UserError: If the file is missing, empty, truncated or not a video.
+    """
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such video or image file")
     if path.stat().st_size == 0:
         raise UserError(f"{path}: the file is empty; give a video or an image")
     read = _read_pictures if path.suffix.lower() in PICTURE_SUFFIXES else _read_stream
-    frames = [frame if size is None else resize_frames(frame, size) for frame in read(path)]
-    if not frames:
+    first = None
+    for seconds, frame in read(path):
+        first = seconds if first is None else first
+        yield seconds - first, frame
+    if first is None:
         raise UserError(f"{path}: the file holds no frames; give a video or an image")
-    if any(frame.shape != frames[0].shape for frame in frames):
-        raise UserError(f"{path}: frames differ in size; encode the video again at one size")
-    return np.stack(frames)
+
+
+def video_rate(path: str | Path) -> float | None:
+    """Frames a second of a video or animation as the file tells them; None for a picture.
+
+    Raises:
+        UserError: If the file cannot be read.
+    """
+    path = Path(path)
+    if path.suffix.lower() in PICTURE_SUFFIXES:
+        times = [seconds for seconds, _ in iterate_video(path)]
+        return (len(times) - 1) / times[-1] if len(times) > 1 else None
+    try:
+        with av.open(str(path)) as container:
+            rate = container.streams.video[0].average_rate if container.streams.video else None
+    except (FFmpegError, OSError) as error:
+        raise UserError(f"{path}: cannot be read as a video ({error.strerror or error})") from error
+    return float(rate) if rate else None
 
 
 def resize_frames(frames: Frames, size: int | tuple[int, int]) -> Frames:
@@ -139,30 +175,42 @@ def _write_webp(path: Path, frames: Frames, fps: float) -> Path:
     return path
 
 
-def _read_pictures(path: Path) -> Iterator[Frames]:
+def _read_pictures(path: Path) -> Iterator[tuple[float, Frames]]:
+    seconds = 0.0
     try:
         with Image.open(path) as image:
             for frame in ImageSequence.Iterator(image):
-                yield np.asarray(frame.convert("RGB"))
+                picture = np.asarray(frame.convert("RGB"))
+                yield seconds, picture
+                seconds += image.info.get("duration", 0) / 1000 or PICTURE_SECONDS
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise UserError(f"{path}: cannot be read as an image, it may be truncated ({error})") from error
 
 
-def _read_stream(path: Path) -> Iterator[Frames]:
-    count = announced = 0
+def _read_stream(path: Path) -> Iterator[tuple[float, Frames]]:
+    announced = packets = count = 0
     try:
         with av.open(str(path)) as container:
             if not container.streams.video:
                 raise UserError(f"{path}: holds no video stream; give a video or an image")
-            announced = container.streams.video[0].frames
-            for count, frame in enumerate(container.decode(video=0), start=1):  # noqa: B007, read after the loop
-                yield np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
+            stream = container.streams.video[0]
+            announced, rate = stream.frames, float(stream.average_rate or 0) or 1 / PICTURE_SECONDS
+            for packet in container.demux(stream):
+                packets += packet.size > 0 and not packet.is_corrupt
+                for frame in packet.decode():
+                    yield count / rate if frame.time is None else frame.time, _rgb(frame)
+                    count += 1
     except (FFmpegError, OSError) as error:
         raise UserError(
             f"{path}: cannot be read as a video, it may be truncated ({error.strerror or error})"
         ) from error
-    if count < announced:
-        raise UserError(f"{path}: the video is truncated, {count} of {announced} frames can be read")
+    # Packets, not frames: a video that was trimmed without being encoded again keeps some that are never shown.
+    if packets < announced:
+        raise UserError(f"{path}: the video is truncated, {packets} of {announced} frames can be read")
+
+
+def _rgb(frame: av.VideoFrame) -> Frames:
+    return np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
 
 
 def _hold_last(clip: Frames, length: int) -> Frames:

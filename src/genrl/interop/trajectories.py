@@ -48,6 +48,7 @@ class PackedStore:
         state: (N, S) float64 of the simulator.
         action: (N, A) float32.
         reward: (N,) float32.
+        prompt: (E,) what each episode shows, in words; empty where files are older than that.
     """
 
     name: str
@@ -58,6 +59,7 @@ class PackedStore:
     state: Array
     action: Array
     reward: Array
+    prompt: tuple[str, ...] = ()
 
 
 def pack_stores(paths: Sequence[Path], out: Path) -> int:
@@ -82,7 +84,8 @@ def pack_stores(paths: Sequence[Path], out: Path) -> int:
             f"{number}/{name}": _encode(values, RESOLUTION[name]) for name, values in columns.items() if values.size
         }
         arrays |= {f"{number}/source": store.episodes.source, f"{number}/length": store.episodes.length}
-        facts.append({"name": path.name, "spec": dataclasses.asdict(store.spec), "sources": list(store.sources)})
+        words = {"sources": list(store.sources), "prompts": list(store.episodes.prompt)}
+        facts.append({"name": path.name, "spec": dataclasses.asdict(store.spec)} | words)
     meta = json.dumps({"format": FORMAT, "resolution": RESOLUTION, "stores": facts})
     with atomic_path(out) as aside, aside.open("wb") as stream:
         np.savez(stream, meta=np.array(meta), **arrays)
@@ -138,7 +141,9 @@ def draw_store(
                 frames = pool.stream([packed.state[row] for row in rows], packed.spec.frame_size, names)
                 for index, row, drawn in zip(batch, rows, frames, strict=True):
                     never = np.zeros(len(drawn), bool)
-                    episode = Episode(drawn, packed.action[row], packed.reward[row], never, packed.state[row])
+                    prompt = packed.prompt[index] if packed.prompt else ""
+                    kept = packed.action[row], packed.reward[row], never, packed.state[row]
+                    episode = Episode(drawn, *kept, prompt=prompt)
                     writer.add(episode, packed.sources[packed.source[index]])
                 if progress is not None:
                     progress(int(stop[batch[-1]]))
@@ -161,6 +166,7 @@ def _read_store(arrays: Any, number: int, facts: dict[str, Any], meta: dict[str,
         np.concatenate([columns[name] for name in STATE if name in columns], axis=1),
         columns["action"].astype(np.float32),
         columns["reward"][:, 0].astype(np.float32),
+        tuple(facts.get("prompts", ())),
     )
 
 

@@ -1,7 +1,9 @@
-"""`genrl data ...`: look into stores, import the original's, pack trajectories and draw them again."""
+"""`genrl data ...`: look into stores, import and export, pack trajectories and draw them again."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,12 +13,17 @@ import tyro
 from rich.console import Console
 from rich.table import Column, Table
 
-from genrl.data.inspection import Inspection, inspect_store
-from genrl.data.store import Store, find_stores
+from genrl.data.coverage import common_space, cover, near_duplicates
+from genrl.data.inspection import EpisodeFault, Inspection, inspect_store
+from genrl.data.store import Store, find_stores, open_stores
 from genrl.infra.errors import UserError
 from genrl.infra.media import video_grid, write_png
 from genrl.infra.progress import ProgressReport, table_console
-from genrl.interop.original_import import ImportReport, import_original, original_spec, report_path
+from genrl.interop.exporting import ExportReport
+from genrl.interop.formats import export_data, export_report_path, import_data
+from genrl.interop.importing import ImportOptions
+from genrl.interop.original_import import ImportReport, report_path
+from genrl.run.coverage_figure import draw_coverage
 
 BARS = " ▁▂▃▄▅▆▇█"
 FAULTS_SHOWN = 20
@@ -24,7 +31,7 @@ FAULTS_SHOWN = 20
 
 @dataclass(frozen=True)
 class InspectConfig:
-    """Counts, rewards by source, broken episodes and a contact sheet of episode stores."""
+    """Counts, rewards by source, broken and suspicious episodes, coverage, and pictures of episode stores."""
 
     stores: tyro.conf.Positional[tuple[Path, ...]]
     """Stores, or directories of stores."""
@@ -32,22 +39,36 @@ class InspectConfig:
     """PNG of the contact sheet, for one store only; STORE-inspect.png beside each store unless given."""
     columns: int = 12
     """Frames per source on the contact sheet."""
+    coverage: Path | None = None
+    """PNG of what each source covers; STORE-coverage.png beside the store, or coverage.png beside several."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportConfig(ImportOptions):
+    """Turn episodes of another format into a store; the same command again goes on, and takes what is new.
+
+    Formats: LeRobot v3, Minari, a directory of videos with their actions, and the original's `.npz` episodes.
+    """
+
+    source: tyro.conf.Positional[Path]
+    """A file or directory; for Minari also the id of a data set that was downloaded."""
+    out: Path
+    """Store to make or to add to."""
+    format: Literal["auto", "lerobot", "minari", "videos", "original"] = "auto"
+    """What it is; told from the files unless given."""
 
 
 @dataclass(frozen=True)
-class ImportConfig:
-    """Turn episodes of the original's `.npz` format into a store; the same command again goes on."""
+class ExportConfig:
+    """Write stores as a LeRobot v3 or a Minari data set. For LeRobot the same command again goes on."""
 
-    source: tyro.conf.Positional[Path]
-    """An episode file, or a directory of any depth."""
+    stores: tyro.conf.Positional[tuple[Path, ...]]
+    """Stores, or directories of stores, all of one kind."""
     out: Path
-    """Store to make or to add to."""
-    domain: str | None = None
-    """Body the episodes are of; told from the directory's name unless given."""
-    look: str = "paper"
-    """Render look of the frames; the original's are of `paper`."""
-    frame_size: int = 64
-    """Height and width of the frames in the store; images of another size are resized."""
+    """Directory to write; for Minari named like `walker-v0`."""
+    format: Literal["lerobot", "minari"] = "lerobot"
+    lossless: bool = True
+    """Keep frames exactly; else videos are what every player reads, and Minari's images JPEG."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +95,7 @@ class DrawConfig:
 
 
 def inspect(config: InspectConfig) -> dict[Path, Inspection]:
-    """Print what stores hold, and write a contact sheet for each.
+    """Print what stores hold, write a contact sheet for each, and what all of them cover.
 
     Raises:
         UserError: If a path is no store, or one sheet is asked for several stores.
@@ -86,8 +107,8 @@ def inspect(config: InspectConfig) -> dict[Path, Inspection]:
         raise UserError("--out names one contact sheet, but there are several stores; leave it out")
     console = table_console()
     results = {}
-    for path in paths:
-        store = Store.open(path)
+    stores = [Store.open(path) for path in paths]
+    for path, store in zip(paths, stores, strict=True):
         with ProgressReport(len(store.episodes), description=f"reading {path}", unit="episode") as progress:
             results[path] = inspect_store(store, progress.advance)
         _print_store(console, store, results[path])
@@ -95,31 +116,46 @@ def inspect(config: InspectConfig) -> dict[Path, Inspection]:
             sheet = config.out or path.absolute().with_name(f"{path.absolute().name}-inspect.png")
             _write_contact_sheet(store, config.columns, sheet)
             console.print(f"contact sheet: {sheet}", soft_wrap=True)
+    _print_duplicates(console, stores, results)
+    filled = [store for store in stores if store.num_frames]
+    if filled:
+        first = filled[0].path.absolute()
+        beside = first.with_name(f"{first.name}-coverage.png") if len(filled) == 1 else first.with_name("coverage.png")
+        _print_coverage(console, filled, config.coverage or beside)
     return results
 
 
 def import_(config: ImportConfig) -> ImportReport:
-    """Import the original's episodes into a store, and print what was done.
+    """Import episodes of another format into a store, and print what was done.
 
     Raises:
         UserError: If there is nothing to import, nothing was readable, or the store holds something else.
     """
-    if not config.source.exists():
-        raise UserError(f"{config.source} does not exist; name an episode file or a directory of them")
-    spec = original_spec(config.source, config.domain, config.look, config.frame_size)
-    report = import_original(config.source, config.out, spec)
+    report = import_data(config.format, config.source, config.out, config)
     console = table_console()
     if not report.imported:
-        console.print(f"nothing new: {config.out} has all readable files of {config.source}", soft_wrap=True)
+        console.print(f"nothing new: {config.out} has all readable episodes of {config.source}", soft_wrap=True)
     else:
         line = f"{report.imported} episodes, {report.frames} frames -> {config.out}"
         console.print(f"{line}; {report.skipped} were there already" if report.skipped else line, soft_wrap=True)
     if report.without_embedding:
         console.print(f"{report.without_embedding} episodes had no clip_video")
-    if report.set_aside:
-        console.print(f"set aside {len(report.set_aside)} files, named in {report_path(config.out)}:", soft_wrap=True)
-        for file, reason in report.set_aside.items():
-            console.print(f"  {file}: {reason}", soft_wrap=True, markup=False, highlight=False)
+    _print_set_aside(console, report.set_aside, report_path(config.out))
+    return report
+
+
+def export(config: ExportConfig) -> ExportReport:
+    """Export stores, and print what was done.
+
+    Raises:
+        UserError: If the stores differ in kind, no episode could be written, or the directory holds something else.
+    """
+    stores = open_stores(config.stores)
+    report = export_data(config.format, stores, config.out, config.lossless)
+    console = table_console()
+    line = f"{report.exported} episodes, {report.frames} frames -> {config.out}"
+    console.print(f"{line}; {report.skipped} were there already" if report.skipped else line, soft_wrap=True)
+    _print_set_aside(console, report.set_aside, export_report_path(config.out))
     return report
 
 
@@ -157,6 +193,13 @@ def draw(config: DrawConfig) -> list[Path]:
     return paths
 
 
+def _print_set_aside(console: Console, set_aside: Mapping[str, str], file: Path) -> None:
+    if set_aside:
+        console.print(f"set aside {len(set_aside)} episodes, named in {file}:", soft_wrap=True)
+        for name, reason in set_aside.items():
+            console.print(f"  {name}: {reason}", soft_wrap=True, markup=False, highlight=False)
+
+
 def _print_store(console: Console, store: Store, inspection: Inspection) -> None:
     spec = store.spec
     num_bytes = sum(file.stat().st_size for file in store.path.rglob("*") if file.is_file())
@@ -189,14 +232,54 @@ def _print_store(console: Console, store: Store, inspection: Inspection) -> None
             f"{info.frames_per_clip} frames a clip, checksum {info.checksum}",
             soft_wrap=True,
         )
-    faults = inspection.faults
-    broken = len({fault.episode for fault in faults})
+    broken = len({fault.episode for fault in inspection.faults})
     console.print(f"broken episodes: {broken}" if broken else "no broken episodes")
+    _print_episodes(console, inspection.faults)
+    if inspection.suspicions:
+        console.print(f"suspicious episodes: {len({doubt.episode for doubt in inspection.suspicions})}")
+        _print_episodes(console, inspection.suspicions)
+    prompts = Counter(filter(None, store.episodes.prompt))
+    if prompts:
+        console.print(f"prompts of {prompts.total()} episodes, {len(prompts)} different:")
+        for prompt, count in prompts.most_common(FAULTS_SHOWN):
+            console.print(f"  {count} x {prompt}", soft_wrap=True, markup=False, highlight=False)
+
+
+def _print_episodes(console: Console, faults: Sequence[EpisodeFault]) -> None:
     for fault in faults[:FAULTS_SHOWN]:
         origin = f" ({fault.origin})" if fault.origin else ""
         console.print(f"  episode {fault.episode}, {fault.source}{origin}: {fault.fault}", markup=False)
     if len(faults) > FAULTS_SHOWN:
         console.print(f"  and {len(faults) - FAULTS_SHOWN} more")
+
+
+def _print_duplicates(console: Console, stores: Sequence[Store], inspections: Mapping[Path, Inspection]) -> None:
+    """Episodes that show what an earlier one shows, over all stores of one frame size or another."""
+    names = [f"episode {index} of {store.path}" for store in stores for index in range(len(store.episodes))]
+    pairs = near_duplicates(np.concatenate([inspections[store.path].signatures for store in stores]))
+    console.print(f"near-duplicates: {len(pairs)} of {len(names)} episodes show nearly what an earlier one shows")
+    for later, earlier in pairs[:FAULTS_SHOWN]:
+        console.print(f"  {names[later]}: {names[earlier]}", soft_wrap=True, markup=False, highlight=False)
+    if len(pairs) > FAULTS_SHOWN:
+        console.print(f"  and {len(pairs) - FAULTS_SHOWN} more")
+
+
+def _print_coverage(console: Console, stores: Sequence[Store], picture: Path) -> None:
+    space = common_space(stores)
+    if space is None:
+        console.print("no coverage: the stores have neither embeddings nor states in common (`genrl embed` adds some)")
+        return
+    try:
+        coverage = cover(stores, space)
+    except UserError as error:
+        console.print(f"no coverage: {error}", soft_wrap=True, markup=False)
+        return
+    table = Table("store", Column("source", overflow="fold"), "fills", "alone", title=f"coverage of {space}")
+    for source in coverage.sources:
+        table.add_row(source.store, source.source, f"{source.share:.0%}", f"{source.alone:.0%}")
+    console.print(table)
+    draw_coverage(coverage, picture)
+    console.print(f"picture of it: {picture}", soft_wrap=True)
 
 
 def _bars(histogram: np.ndarray) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -11,11 +11,12 @@ import tyro
 from numpy.typing import NDArray
 from rich.table import Table
 
+from genrl.infra.clips import ClipConfig
 from genrl.infra.compute import DeviceName, pick_device
 from genrl.infra.errors import UserError
 from genrl.infra.media import video_grid, write_png, write_video
 from genrl.infra.progress import table_console
-from genrl.run.prompting import Groundability, load_model
+from genrl.run.prompting import Groundability, load_model, video_prompts
 
 MOMENTS = 4
 """Moments of each preview in a picture."""
@@ -37,6 +38,7 @@ class ImagineConfig:
     """Text; may be given several times."""
     video: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction] = ()
     """Video file or image; may be given several times."""
+    clip: ClipConfig = field(default_factory=ClipConfig)
     steps: int = 48
     """Frames of each preview."""
     out: Path = Path("imagine.mp4")
@@ -68,7 +70,7 @@ def imagine(config: ImagineConfig) -> list[Preview]:
     if not config.prompt and not config.video:
         raise UserError("--prompt is missing: describe a behaviour, for example --prompt 'standing up straight'")
     model = load_model(config.model, pick_device(config.device), config.vlm)
-    prompts = [*(model.prompt(text) for text in config.prompt), *(model.video_prompt(path) for path in config.video)]
+    prompts = [*(model.prompt(text) for text in config.prompt), *video_prompts(model, config.video, config.clip)]
     previews = [Preview(p.label, model.imagine(p, config.steps), model.groundability(p)) for p in prompts]
 
     table = Table("prompt", "groundability", "z-score")

@@ -18,13 +18,14 @@ from genrl.behavior.learner import BehaviorConfig, BehaviorLearner
 from genrl.behavior.policy import Policy
 from genrl.behavior.start_states import StartConfig, data_free_starts, data_starts
 from genrl.data.sampler import WindowSampler
+from genrl.infra.clips import ClipConfig
 from genrl.infra.compute import DeviceName, pick_device, reuse_memory
 from genrl.infra.config import config_hash
 from genrl.infra.errors import UserError
 from genrl.infra.rundir import Run
 from genrl.models.foundation import ModelSpec
 from genrl.models.state import LatentState
-from genrl.run.prompting import Prompt, PromptedModel, load_model
+from genrl.run.prompting import Prompt, PromptedModel, load_model, video_prompts
 
 SLUG_LENGTH = 40
 
@@ -58,6 +59,7 @@ class LearnConfig:
     """Text that describes the behaviour; may be given several times."""
     video: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction] = ()
     """Video file or image that shows the behaviour; may be given several times."""
+    clip: ClipConfig = field(default_factory=ClipConfig)
     ensemble: bool = False
     """One policy for the mean of all --prompt wordings."""
     data: tuple[Path, ...] = ()
@@ -294,7 +296,7 @@ class Learning:
 
 def read_prompts(model: PromptedModel, config: LearnConfig) -> list[Prompt]:
     """All prompts embedded, so that a bad one is refused before any is learnt."""
-    videos = [model.video_prompt(path) for path in config.video]
+    videos = video_prompts(model, config.video, config.clip)
     if config.ensemble:
         if len(config.prompt) < 2:
             raise UserError("--ensemble needs at least two --prompt wordings")

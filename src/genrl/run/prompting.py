@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,8 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from genrl.behavior.general import GeneralPolicy
+from genrl.infra.clips import ClipConfig, read_clips
 from genrl.infra.errors import UserError, did_you_mean
-from genrl.infra.media import read_video
 from genrl.models.foundation import FoundationModel
 from genrl.models.state import LatentState
 from genrl.vlm.protocol import VideoLanguageModel
@@ -24,6 +26,7 @@ from genrl.vlm.registry import load_vlm
 ASSETS = Path(__file__).parents[1] / "assets"
 REFERENCE_PROMPTS = ASSETS / "reference_prompts.json"
 PREVIEW_STEPS = 48
+WHOLE_CLIP = ClipConfig()
 GENERAL = "general"
 """Directory of the general policy within that of its model."""
 
@@ -99,17 +102,26 @@ class PromptedModel:
         embedding = F.normalize(self.vlm.embed_text(texts).mean(0), dim=-1)
         return Prompt(" / ".join(texts), embedding, align=True)
 
-    def video_prompt(self, path: Path | str) -> Prompt:
-        """A prompt by example: a video file, an animation, or an image (a pose to hold)."""
-        clip = torch.from_numpy(read_video(path, size=self.vlm.image_size))
-        count = self.vlm.frames_per_clip
-        if len(clip) == 1:
-            clips = clip.expand(count, -1, -1, -1)[None]
-        elif len(clip) < count:
-            raise UserError(f"{path} has {len(clip)} frames; a video prompt needs {count} or more, an image has 1")
-        else:
-            clips = clip.unfold(0, count, count).movedim(-1, 1)
-        embedding = F.normalize(self.vlm.embed_video(clips).mean(0), dim=-1)
+    def video_prompt(self, path: Path | str, clip: ClipConfig = WHOLE_CLIP) -> Prompt:
+        """A prompt by example: a video file, an animation, or an image (a pose to hold).
+
+        Args:
+            path: The file.
+            clip: Which part of it, and which frames. A long video is read at moments spread evenly over it.
+
+        Raises:
+            UserError: If the file cannot be read, or holds too little.
+        """
+        vlm = self.vlm
+        rate = self.model.spec.frames_per_second
+        found = read_clips(Path(path), clip, vlm.frames_per_clip, rate, vlm.image_size)
+        if found.total > len(found.clips):
+            warnings.warn(
+                f"{path} is long: {len(found.clips)} of its {found.total} clips of {vlm.frames_per_clip} frames are "
+                "read, evenly spread; choose a part with --clip.start and --clip.stop",
+                stacklevel=2,
+            )
+        embedding = F.normalize(vlm.embed_video(torch.from_numpy(found.clips)).mean(0), dim=-1)
         return Prompt(Path(path).name, embedding, align=False)
 
     def target(self, prompt: Prompt, steps: int) -> LatentState:
@@ -149,6 +161,17 @@ class PromptedModel:
             frames = self.model.decode(self.target(prompt, 2 * clip).stoch)[0]
             embeddings.append(self.vlm.embed_video(frames.unflatten(0, (2, clip))).mean(0))
         return F.normalize(torch.stack(embeddings), dim=-1)
+
+
+def video_prompts(model: PromptedModel, videos: Sequence[Path], clip: ClipConfig) -> list[Prompt]:
+    """The prompts of all --video.
+
+    Raises:
+        UserError: If one cannot be used, or there is none that --clip could choose from.
+    """
+    if clip != WHOLE_CLIP and not videos:
+        raise UserError("--clip chooses from a --video, but none is given; leave it out, or add --video FILE")
+    return [model.video_prompt(path, clip) for path in videos]
 
 
 def load_model(name: str | Path, device: torch.device | str = "cpu", vlm: str | None = None) -> PromptedModel:

@@ -1,0 +1,159 @@
+"""Formats that episodes come from and go to; one entry each.
+
+The libraries of a format are imported when it is used.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from genrl.data.store import Store
+from genrl.infra.checkpoint import atomic_path, atomic_write
+from genrl.infra.errors import UserError
+from genrl.interop.exporting import ExportReport, export_episodes
+from genrl.interop.importing import ImportOptions, import_episodes, remembered_units
+from genrl.interop.original_import import ImportReport, import_original, original_spec
+from genrl.interop.videos import VideoSource, find_videos
+
+BOUNDS = {"action_low", "action_high"}
+
+
+@dataclass(frozen=True)
+class Format:
+    """One format.
+
+    Attributes:
+        recognise: Whether a path looks like it.
+        options: Fields of `ImportOptions` that it has a use for.
+        import_: Source, store, options -> what was done.
+        export: Stores of one kind, directory, whether lossless -> what was done; None where we do not write it.
+    """
+
+    recognise: Callable[[Path], bool]
+    options: frozenset[str]
+    import_: Callable[[Path, Path, ImportOptions], ImportReport]
+    export: Callable[[Sequence[Store], Path, bool], ExportReport] | None = None
+
+
+def import_data(name: str, source: Path, out: Path, options: ImportOptions) -> ImportReport:
+    """Import episodes of a format into a store.
+
+    Args:
+        name: Key of `FORMATS`, or `auto`.
+        source: What to import.
+        out: Store to make or to add to.
+        options: What the data do not tell.
+
+    Raises:
+        UserError: If there is nothing to import, nothing was readable, an option has no meaning for the format, or the
+            store holds something else.
+    """
+    if name == "auto":
+        if not source.exists():
+            raise UserError(
+                f"{source} does not exist; name an episode file or a data set (or --format minari and an id)"
+            )
+        name = next(key for key, candidate in FORMATS.items() if candidate.recognise(source))
+    chosen = FORMATS[name]
+    for field in dataclasses.fields(ImportOptions):
+        if field.name not in chosen.options and getattr(options, field.name) != field.default:
+            raise UserError(f"--{field.name.replace('_', '-')} has no meaning for data of format {name}; leave it out")
+    return chosen.import_(source, out, options)
+
+
+def export_data(name: str, stores: Sequence[Store], out: Path, lossless: bool) -> ExportReport:
+    """Export stores to a format.
+
+    Args:
+        name: Key of `EXPORTS`.
+        stores: Stores of one kind.
+        out: Directory to write.
+        lossless: Whether frames are to stay exactly what they are.
+
+    Returns:
+        What was done; also in `export_report_path(out)`.
+
+    Raises:
+        UserError: If the stores differ in kind, no episode could be written, or the directory holds something else.
+    """
+    spec = stores[0].spec
+    for store in stores[1:]:
+        for field in dataclasses.fields(spec):
+            one, other = getattr(spec, field.name), getattr(store.spec, field.name)
+            if one != other:
+                raise UserError(
+                    f"{stores[0].path} has {field.name} {one!r}, {store.path} has {other!r}; export them apart"
+                )
+    report = EXPORTS[name](stores, out, lossless)
+    atomic_write(export_report_path(out), json.dumps(asdict(report), indent=2) + "\n")
+    return report
+
+
+def export_report_path(out: Path) -> Path:
+    """Where the report of an export is written: beside it."""
+    return out.with_name(f"{out.name}.export_report.json")
+
+
+def _import_lerobot(source: Path, out: Path, options: ImportOptions) -> ImportReport:
+    from genrl.interop.lerobot import LeRobotSource
+
+    return import_episodes(LeRobotSource(source, options, remembered_units(out)), out)
+
+
+def _export_lerobot(stores: Sequence[Store], out: Path, lossless: bool) -> ExportReport:
+    from genrl.interop.lerobot_export import LeRobotSink
+
+    with LeRobotSink(out, stores[0].spec, lossless) as sink:
+        return export_episodes(stores, sink)
+
+
+def _import_minari(source: Path, out: Path, options: ImportOptions) -> ImportReport:
+    from genrl.interop.minari import MinariSource
+
+    return import_episodes(MinariSource(source, options), out)
+
+
+def _export_minari(stores: Sequence[Store], out: Path, lossless: bool) -> ExportReport:
+    from genrl.interop.minari import MinariSink, check_id
+
+    check_id(out.name)
+    if out.exists():
+        raise UserError(f"--out {out} exists; a Minari data set is written as a whole, name another or delete it")
+    with atomic_path(out) as aside:
+        return export_episodes(stores, MinariSink(aside, out.name, stores[0].spec, lossless))
+
+
+def _import_videos(source: Path, out: Path, options: ImportOptions) -> ImportReport:
+    return import_episodes(VideoSource(source, options, remembered_units(out)), out)
+
+
+def _import_original(source: Path, out: Path, options: ImportOptions) -> ImportReport:
+    spec = original_spec(source, options.domain, options.look or "paper", options.frame_size)
+    return import_original(source, out, spec)
+
+
+def _is_lerobot(path: Path) -> bool:
+    return (path / "meta" / "info.json").is_file()
+
+
+def _is_minari(path: Path) -> bool:
+    return (path / "data" / "metadata.json").is_file() or (path / "metadata.json").is_file()
+
+
+def _is_videos(path: Path) -> bool:
+    return path.is_dir() and bool(find_videos(path))
+
+
+SAID = {"domain", "look", "frame_size"}
+FORMATS = {
+    "lerobot": Format(_is_lerobot, frozenset(SAID | BOUNDS | {"camera", "fps"}), _import_lerobot, _export_lerobot),
+    "minari": Format(_is_minari, frozenset(SAID | BOUNDS | {"camera", "fps"}), _import_minari, _export_minari),
+    "videos": Format(_is_videos, frozenset(SAID | BOUNDS | {"fps", "actions"}), _import_videos),
+    # Last, since it is what anything else is taken for.
+    "original": Format(lambda path: True, frozenset(SAID), _import_original),
+}
+EXPORTS = {name: entry.export for name, entry in FORMATS.items() if entry.export is not None}
