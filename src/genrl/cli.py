@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import inspect
 import io
 import os
 import re
@@ -52,6 +53,9 @@ VERBS = {
     "data draw": Verb("genrl.run.data", "DrawConfig", "draw", "draw packed trajectories again, in any look"),
     "data import": Verb(
         "genrl.run.data", "ImportConfig", "import_", "turn episodes of the original's format into a store"
+    ),
+    "import": Verb(
+        "genrl.run.snapshot", "SnapshotConfig", "import_snapshot", "turn a snapshot of the original into a model"
     ),
     "train-vlm": Verb("genrl.run.train_vlm", "TrainVlmConfig", "train_vlm", "train the mini video-language model"),
     "embed": Verb("genrl.run.embed", "EmbedConfig", "embed", "add a VLM's clip embeddings to a store"),
@@ -147,7 +151,7 @@ def _read_config(name: str, config_class: type, words: list[str]) -> Any:
     import tyro
 
     presets: dict[str, Any] = import_module("genrl.presets").PRESETS.get(name, {})
-    default, prog, description = None, f"genrl {name}", (config_class.__doc__ or "").strip()
+    default, prog, description = None, f"genrl {name}", inspect.getdoc(config_class) or ""
     if presets:
         preset = next(iter(presets))
         if words and words[0] in presets:
