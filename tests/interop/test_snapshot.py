@@ -58,6 +58,7 @@ def test_both_forms_give_the_same_model(file: Path) -> None:
 
 def test_what_torch_saves_is_read_as_torch_reads_it(tmp_path: Path) -> None:
     numbers = torch.randn(4, 6)
+    dtypes = (torch.float16, torch.bfloat16, torch.float64, torch.int64, torch.bool)
     values = {
         "whole": numbers,
         "transposed": numbers.T,
@@ -65,7 +66,7 @@ def test_what_torch_saves_is_read_as_torch_reads_it(tmp_path: Path) -> None:
         "scalar": torch.tensor(3.0),
         "empty": torch.zeros(0, 5),
         "repeated": torch.tensor([2.0]).expand(3),
-        **{str(dtype): numbers.to(dtype) for dtype in (torch.float16, torch.bfloat16, torch.float64, torch.int64, torch.bool)},
+        **{str(dtype): numbers.to(dtype) for dtype in dtypes},
     }
     torch.save(values, tmp_path / "values.pt")
     with Snapshot(tmp_path / "values.pt") as snapshot:
@@ -199,5 +200,5 @@ def test_numbers_that_are_not_finite_are_refused(snapshot: Snapshot, monkeypatch
 @pytest.mark.parametrize("value", [{"agent": {}}, {"model": 1}, [1], {"agent": torch.ones(1)}, torch.nn.Linear(1, 1)])
 def test_other_things_that_torch_saves_are_no_snapshot(value: object, tmp_path: Path) -> None:
     torch.save(value, tmp_path / "other.pt")
-    with Snapshot(tmp_path / "other.pt") as snapshot, pytest.raises(UserError, match="holds no agent with a world model"):
+    with Snapshot(tmp_path / "other.pt") as snapshot, pytest.raises(UserError, match="holds no agent with world model"):
         find_agent(snapshot)

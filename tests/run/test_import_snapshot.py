@@ -94,7 +94,7 @@ def test_a_package_of_ones_own_may_be_named(tmp_path: Path, complaint: Callable[
         ("lacking.pt", "lacking.pt lacks its part 'data/7': it is damaged"),
         ("pickle.pt", "pickle.pt cannot be read as a snapshot: the pickle is damaged"),
         ("numbers.npz", "numbers.npz is a zip archive, but none that torch.save wrote"),
-        ("tensor.pt", "tensor.pt holds no agent with a world model, but something else"),
+        ("tensor.pt", "tensor.pt holds no agent with world model, but something else"),
         ("big.pt", "big.pt was saved on a big-endian machine"),
     ],
 )
@@ -130,9 +130,7 @@ def test_nothing_but_a_model_is_replaced_and_that_only_when_asked(
     import_snapshot(SnapshotConfig(RELEASE, out, fresh=True))
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "meta.json").write_text("[]")
-    assert "holds something else than a model" in complaint(
-        "import", SNAPSHOT, "--out", tmp_path / "other", "--fresh"
-    )
+    assert "holds something else than a model" in complaint("import", SNAPSHOT, "--out", tmp_path / "other", "--fresh")
     assert os.listdir(tmp_path / "other") == ["meta.json"]
 
 
@@ -207,7 +205,7 @@ def test_files_of_embeddings_are_read_in_every_shape(model: Path, tmp_path: Path
         ("nowhere.npy", "nowhere.npy: no such file; give a .npy file of embeddings"),
         ("several.npz", "say which array, as several.npz:ARRAY; known: walk, run"),
         ("several.npz:wlk", "say which array, as several.npz:ARRAY; did you mean 'walk'?"),
-        ("narrow.npy", "narrow.npy has embeddings of 23 numbers, but model .* reads those of VLM 'internvideo2', of 24"),
+        ("narrow.npy", "narrow.npy has embeddings of 23 numbers, but .* reads those of VLM 'internvideo2', of 24"),
         ("objects.npy", "objects.npy cannot be read as numbers of NumPy"),
         ("text.npy", "text.npy cannot be read as numbers of NumPy"),
         ("whole.npy", r"whole.npy holds int64 \(2, 24\), not embeddings"),

@@ -14,9 +14,9 @@ from typing import Any
 
 from genrl.infra.errors import UserError
 
-BUILTINS = frozenset(
-    "bool bytearray bytes complex dict float frozenset getattr int list long object range set slice str tuple unicode "
-    "xrange".split()
+BUILTINS = (
+    *("bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "getattr", "int", "list", "long"),
+    *("object", "range", "set", "slice", "str", "tuple", "unicode", "xrange"),
 )
 """Built-in names that data need; protocol 2 spells their module `__builtin__`."""
 ENCODE = "_codecs.encode"
@@ -238,6 +238,8 @@ class _Machine:
         """A name, noted down where it is none that data need."""
         if type(module) is not str or type(name) is not str:
             raise InertPickleError("the pickle is damaged (a name is no text)")
+        if not all(part.isidentifier() for part in f"{module}.{name}".split(".")):  # It may come to be printed.
+            raise InertPickleError("the pickle is damaged (a name has characters that names have not)")
         module = "builtins" if module == "__builtin__" else module
         found = Name(module, name)
         plain = name in BUILTINS if module == "builtins" else str(found) == ENCODE

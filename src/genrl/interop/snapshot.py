@@ -33,8 +33,10 @@ STORAGES = {
     "torch.ByteStorage": torch.uint8,
     "torch.BoolStorage": torch.bool,
 }
-MAX_MODULES = 10_000
-"""Far above any agent's; a module that holds itself would never end."""
+MAX_PARTS, MAX_NAME = 10_000, 1_000
+"""Modules and tensors of an agent, letters of a name: far above any; a module that holds itself would never end."""
+MAX_NUMBER = 2**63
+NAMES_SHOWN = 8
 DAMAGED = "it is damaged or not all there; get it again"
 
 
@@ -98,9 +100,10 @@ class Snapshot:
             self.root = read_pickle(pickle, (*PACKAGES, *stand_ins), REBUILDERS, self._storage)
         except RefusedNamesError as error:
             self.close()
-            packages = sorted({name.split(".")[0] for name in error.names})
+            shown, packages = error.names[:NAMES_SHOWN], sorted({name.split(".")[0] for name in error.names})
+            more = f" and {len(error.names) - NAMES_SHOWN} more" if len(error.names) > NAMES_SHOWN else ""
             raise UserError(
-                f"{file} names what no snapshot of the original needs: {', '.join(error.names)}; nothing of it was run. "
+                f"{file} names what no snapshot of the original needs: {', '.join(shown)}{more}; nothing of it was run. "
                 f"If its origin is known and the names are harmless, --stand-in {' '.join(packages)} lets them be "
                 "(still without running them)"
             ) from error
@@ -151,7 +154,9 @@ class Snapshot:
         if info is None:
             raise UserError(f"{self.file} lacks its part {name!r}: {DAMAGED}")
         if info.compress_type != zipfile.ZIP_STORED or not info.file_size == info.compress_size <= self.num_bytes:
-            raise UserError(f"{self.file}: its part {name!r} is compressed or has a false size, as torch.save never does")
+            raise UserError(
+                f"{self.file}: its part {name!r} is compressed or has a false size; torch.save writes none such"
+            )
         return info
 
     def _read(self, info: zipfile.ZipInfo) -> bytes:
@@ -196,9 +201,10 @@ def state_tensors(module: StandIn) -> dict[str, StoredTensor]:
     while waiting:
         prefix, module = waiting.pop()
         visits += 1
-        if visits > MAX_MODULES:
-            raise UserError(f"the agent has more than {MAX_MODULES} modules: it is damaged, or no agent")
-        passing = module.attribute("_non_persistent_buffers_set") or ()
+        if visits + len(tensors) + len(waiting) > MAX_PARTS or len(prefix) > MAX_NAME:
+            raise UserError("the agent has parts without end: it is damaged, or no agent")
+        passing = module.attribute("_non_persistent_buffers_set")
+        passing = passing if isinstance(passing, set) else ()
         for group in ("_parameters", "_buffers"):
             for name, value in _entries(module, group):
                 if isinstance(value, StoredTensor) and not (group == "_buffers" and name in passing):
@@ -225,7 +231,9 @@ def setting(config: Any, path: str) -> Any:
 
 def _entries(module: StandIn, group: str) -> list[tuple[str, Any]]:
     entries = module.attribute(group)
-    return [(name, value) for name, value in entries.items() if isinstance(name, str)] if isinstance(entries, dict) else []
+    if not isinstance(entries, dict):
+        return []
+    return [(name, value) for name, value in entries.items() if isinstance(name, str) and name.isprintable()]
 
 
 def _open(file: Path) -> zipfile.ZipFile:
@@ -251,7 +259,7 @@ def _rebuild_tensor(storage: Any, offset: Any, shape: Any, stride: Any, *_: Any)
     numbers = (offset, *shape, *stride)
     if not isinstance(storage, Storage) or len(shape) != len(stride):
         raise InertPickleError("it describes a tensor without numbers")
-    if not all(type(number) is int and number >= 0 for number in numbers):
+    if not all(type(number) is int and 0 <= number < MAX_NUMBER for number in numbers):
         raise InertPickleError("it describes a tensor of impossible shape")
     last = offset + sum((size - 1) * step for size, step in zip(shape, stride, strict=True))
     if last >= storage.size and 0 not in shape:

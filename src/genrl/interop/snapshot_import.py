@@ -10,11 +10,11 @@ import torch
 
 from genrl.infra.errors import UserError, did_you_mean
 from genrl.infra.progress import ProgressReport
-from genrl.interop.inert_pickle import StandIn
+from genrl.interop.inert_pickle import SCALARS, StandIn
 from genrl.interop.original import EMBEDDING
 from genrl.interop.original_import import DOMAINS, FRAMES_PER_CLIP, IMPORTED_CHECKSUM
 from genrl.interop.original_parameters import model_parameter_names
-from genrl.interop.snapshot import Snapshot, StoredTensor, find_module, setting, state_tensors
+from genrl.interop.snapshot import MAX_NUMBER, Snapshot, StoredTensor, find_module, setting, state_tensors
 from genrl.models.aligner import AlignerConfig
 from genrl.models.connector import ConnectorConfig
 from genrl.models.foundation import FoundationConfig, FoundationModel, ModelSpec
@@ -74,11 +74,14 @@ def find_agent(snapshot: Snapshot) -> Agent:
     module = root.get("agent") if isinstance(root, dict) else root
     if not isinstance(module, StandIn) or find_module(module, "wm") is None:
         kind = f"a {module.name}" if isinstance(module, StandIn) else "something else"
-        raise UserError(f"{snapshot.file} holds no agent with a world model, but {kind}; name a snapshot of the original")
+        raise UserError(f"{snapshot.file} holds no agent with world model, but {kind}; name a snapshot of the original")
     step = root.get("_global_step") if isinstance(root, dict) else None
     task = setting(module.attribute("cfg"), "task")
     return Agent(
-        module, state_tensors(module), task if isinstance(task, str) else None, step if isinstance(step, int) else None
+        module,
+        state_tensors(module),
+        task=task if isinstance(task, str) and task.isprintable() else None,
+        step=step if type(step) is int and 0 <= step < MAX_NUMBER else None,
     )
 
 
@@ -159,8 +162,9 @@ def _check_variant(snapshot: Snapshot, agent: Agent) -> None:
         for name, value in expected.items():
             found = _attribute(agent, path, name)
             if found is not None and found != value:
+                shown = repr(found) if isinstance(found, SCALARS) else f"a {type(found).__name__}"
                 raise UserError(
-                    f"{snapshot.file}: {path} was made with {name} = {found!r}; only the released variant, {value!r}, "
+                    f"{snapshot.file}: {path} was made with {name} = {shown}; only the released variant, {value!r}, "
                     "can be imported"
                 )
 
@@ -241,9 +245,7 @@ def _count(value: Any, default: int) -> int:
     return value if type(value) is int and value > 0 else default
 
 
-def _sources(
-    snapshot: Snapshot, agent: Agent, config: FoundationConfig, spec: ModelSpec
-) -> dict[str, StoredTensor]:
+def _sources(snapshot: Snapshot, agent: Agent, config: FoundationConfig, spec: ModelSpec) -> dict[str, StoredTensor]:
     """Name of a parameter of ours -> the original's tensor; every one is there, fits, and none is left of the model."""
     names = _original_names(config)
     # Shapes without memory: what a file claims is checked before anything of that size is made.

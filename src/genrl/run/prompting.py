@@ -95,8 +95,8 @@ class PromptedModel:
         spec = self.model.spec
         if not self.has_vlm and self.vlm_name == spec.vlm:
             raise UserError(
-                f"model {self.name} was trained with VLM {spec.vlm!r}, which is not here (known: {', '.join(list_vlms())}); "
-                "give the prompt as an embedding of it (--text-embedding FILE)"
+                f"model {self.name} was trained with VLM {spec.vlm!r}, which is not here "
+                f"(known: {', '.join(list_vlms())}); give the prompt as an embedding of it (--text-embedding FILE)"
             )
         vlm = load_vlm(self.vlm_name, self.device)
         if spec.vlm_checksum == IMPORTED_CHECKSUM:  # Those who made the embeddings recorded no checksum.
