@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import inspect
 import io
 import os
 import re
@@ -62,6 +63,9 @@ VERBS = {
     "data export": Verb("genrl.run.data", "ExportConfig", "export", "stores -> a LeRobot or Minari data set"),
     "data imagine": Verb(
         "genrl.run.data_imagine", "ImagineDataConfig", "imagine_data", "keep a policy's imagined episodes in a store"
+    ),
+    "import": Verb(
+        "genrl.run.snapshot", "SnapshotConfig", "import_snapshot", "turn a snapshot of the original into a model"
     ),
     "train-vlm": Verb("genrl.run.train_vlm", "TrainVlmConfig", "train_vlm", "train the mini video-language model"),
     "embed": Verb("genrl.run.embed", "EmbedConfig", "embed", "add a VLM's clip embeddings to a store"),
@@ -157,7 +161,7 @@ def _read_config(name: str, config_class: type, words: list[str]) -> Any:
     import tyro
 
     presets: dict[str, Any] = import_module("genrl.presets").PRESETS.get(name, {})
-    default, prog, description = None, f"genrl {name}", (config_class.__doc__ or "").strip()
+    default, prog, description = None, f"genrl {name}", inspect.getdoc(config_class) or ""
     if presets:
         preset = next(iter(presets))
         if words and words[0] in presets:

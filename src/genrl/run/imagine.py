@@ -39,6 +39,10 @@ class ImagineConfig:
     video: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction] = ()
     """Video file or image; may be given several times."""
     clip: ClipConfig = field(default_factory=ClipConfig)
+    text_embedding: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """Embeddings of texts by the model's VLM, made elsewhere: FILE.npy or FILE.npz:ARRAY, a row a prompt."""
+    video_embedding: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """The same of videos."""
     steps: int = 48
     """Frames of each preview."""
     out: Path = Path("imagine.mp4")
@@ -54,11 +58,11 @@ class ImagineConfig:
 
 @dataclass(frozen=True)
 class Preview:
-    """The model's picture of one prompt: (T, h, w, 3) uint8 frames and how well they fit."""
+    """The model's picture of one prompt: (T, h, w, 3) uint8 frames and, where the VLM is here, how well they fit."""
 
     label: str
     frames: NDArray[np.uint8]
-    groundability: Groundability
+    groundability: Groundability | None
 
 
 def imagine(config: ImagineConfig) -> list[Preview]:
@@ -67,18 +71,23 @@ def imagine(config: ImagineConfig) -> list[Preview]:
     Raises:
         UserError: If a prompt or the model cannot be used.
     """
-    if not config.prompt and not config.video:
+    if not (config.prompt or config.video or config.text_embedding or config.video_embedding):
         raise UserError("--prompt is missing: describe a behaviour, for example --prompt 'standing up straight'")
     model = load_model(config.model, pick_device(config.device), config.vlm)
     prompts = [*(model.prompt(text) for text in config.prompt), *video_prompts(model, config.video, config.clip)]
-    previews = [Preview(p.label, model.imagine(p, config.steps), model.groundability(p)) for p in prompts]
+    prompts += [prompt for source in config.text_embedding for prompt in model.embedding_prompts(source, align=True)]
+    prompts += [prompt for source in config.video_embedding for prompt in model.embedding_prompts(source, align=False)]
+    judge = model.groundability if model.has_vlm else lambda prompt: None
+    previews = [Preview(p.label, model.imagine(p, config.steps), judge(p)) for p in prompts]
 
-    table = Table("prompt", "groundability", "z-score")
+    table, labels = Table("prompt", "groundability", "z-score"), []
     for preview in previews:
-        cosine, z_score = preview.groundability.cosine, preview.groundability.z_score
-        table.add_row(preview.label, f"{cosine:.3f}", f"{z_score:+.2f}")
+        fit = preview.groundability
+        table.add_row(preview.label, *(("-", "-") if fit is None else (f"{fit.cosine:.3f}", f"{fit.z_score:+.2f}")))
+        labels.append(preview.label if fit is None else f"{preview.label} ({fit.z_score:+.1f})")
     table_console().print(table)
-    labels = [f"{p.label} ({p.groundability.z_score:+.1f})" for p in previews]
+    if not model.has_vlm:
+        print(f"no groundability: it needs VLM {model.vlm_name!r}, which is not here")
     grid = video_grid([preview.frames for preview in previews], labels, scale=config.scale)
     if config.out.suffix == ".png":
         moments = np.linspace(0, len(grid) - 1, MOMENTS).round().astype(int)

@@ -60,6 +60,10 @@ class LearnConfig:
     video: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction] = ()
     """Video file or image that shows the behaviour; may be given several times."""
     clip: ClipConfig = field(default_factory=ClipConfig)
+    text_embedding: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """Embeddings of texts by the model's VLM, made elsewhere: FILE.npy or FILE.npz:ARRAY, a row a prompt."""
+    video_embedding: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """The same of videos."""
     ensemble: bool = False
     """One policy for the mean of all --prompt wordings."""
     data: tuple[Path, ...] = ()
@@ -123,7 +127,7 @@ def learn(config: LearnConfig) -> list[LearnResult]:
         UserError: If a prompt, the model or the data cannot be used, before anything is trained.
     """
     device = pick_device(config.device)
-    if not config.prompt and not config.video:
+    if not (config.prompt or config.video or config.text_embedding or config.video_embedding):
         raise UserError("--prompt is missing: describe the behaviour, for example --prompt 'standing up straight'")
     model = load_model(config.model, device, config.vlm)
     config = replace(config, behavior=fitting_behavior(config.behavior, model.model.spec))
@@ -137,8 +141,8 @@ def learn(config: LearnConfig) -> list[LearnResult]:
     sampler = start_sampler(model, config)
     out = config.out or default_directory(config, prompts)
     results = []
-    for prompt in prompts:
-        directory = out if len(prompts) == 1 else out / slug(prompt.label)
+    for prompt, name in zip(prompts, directory_names(prompts), strict=True):
+        directory = out if len(prompts) == 1 else out / name
         results.append(learn_one(model, prompt, sampler, config, directory))
     return results
 
@@ -296,12 +300,14 @@ class Learning:
 
 def read_prompts(model: PromptedModel, config: LearnConfig) -> list[Prompt]:
     """All prompts embedded, so that a bad one is refused before any is learnt."""
-    videos = video_prompts(model, config.video, config.clip)
+    others = video_prompts(model, config.video, config.clip)
+    others += [prompt for source in config.text_embedding for prompt in model.embedding_prompts(source, align=True)]
+    others += [prompt for source in config.video_embedding for prompt in model.embedding_prompts(source, align=False)]
     if config.ensemble:
         if len(config.prompt) < 2:
             raise UserError("--ensemble needs at least two --prompt wordings")
-        return [model.prompt(*config.prompt), *videos]
-    return [*(model.prompt(text) for text in config.prompt), *videos]
+        return [model.prompt(*config.prompt), *others]
+    return [*(model.prompt(text) for text in config.prompt), *others]
 
 
 def start_sampler(model: PromptedModel, config: LearnConfig) -> WindowSampler | None:
@@ -326,6 +332,13 @@ def start_drawer(
 def default_directory(config: LearnConfig, prompts: list[Prompt]) -> Path:
     """Named after verb, model, first prompt and a hash of the options."""
     return Path(f"learn-{slug(Path(config.model).name)}-{slug(prompts[0].label)}-{config_hash(config)}")
+
+
+def directory_names(prompts: list[Prompt]) -> list[str]:
+    """One for each prompt; those that begin alike are numbered."""
+    slugs = [slug(prompt.label) for prompt in prompts]
+    counts = [slugs[: index + 1].count(name) for index, name in enumerate(slugs)]
+    return [name if count == 1 else f"{name}-{count}" for name, count in zip(slugs, counts, strict=True)]
 
 
 def slug(text: str) -> str:

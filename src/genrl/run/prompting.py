@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -18,15 +19,17 @@ from torch import Tensor
 from genrl.behavior.general import GeneralPolicy
 from genrl.infra.clips import ClipConfig, read_clips
 from genrl.infra.errors import UserError, did_you_mean
+from genrl.interop.original_import import IMPORTED_CHECKSUM
 from genrl.models.foundation import FoundationModel
 from genrl.models.state import LatentState
 from genrl.vlm.protocol import VideoLanguageModel
-from genrl.vlm.registry import load_vlm
+from genrl.vlm.registry import list_vlms, load_vlm
 
 ASSETS = Path(__file__).parents[1] / "assets"
 REFERENCE_PROMPTS = ASSETS / "reference_prompts.json"
 PREVIEW_STEPS = 48
 WHOLE_CLIP = ClipConfig()
+ARRAYS_SHOWN = 8
 GENERAL = "general"
 """Directory of the general policy within that of its model."""
 
@@ -84,15 +87,29 @@ class PromptedModel:
         self.general = general
         self.vlm_name = vlm or model.spec.vlm
 
+    @property
+    def has_vlm(self) -> bool:
+        """Whether the VLM is here; without, a prompt can only be an embedding of it."""
+        return self.vlm_name in list_vlms() or Path(self.vlm_name).is_dir()
+
     @cached_property
     def vlm(self) -> VideoLanguageModel:
-        """The model's VLM, loaded when first needed; another checksum is refused."""
+        """The model's VLM, loaded when first needed; another one is refused."""
         spec = self.model.spec
+        if not self.has_vlm and self.vlm_name == spec.vlm:
+            raise UserError(
+                f"model {self.name} was trained with VLM {spec.vlm!r}, which is not here "
+                f"(known: {', '.join(list_vlms())}); give the prompt as an embedding of it (--text-embedding FILE)"
+            )
         vlm = load_vlm(self.vlm_name, self.device)
-        if vlm.checksum != spec.vlm_checksum:
+        if spec.vlm_checksum == IMPORTED_CHECKSUM:  # Those who made the embeddings recorded no checksum.
+            fits = (vlm.name, vlm.embed_dim) == (spec.vlm, spec.embed_dim)
+        else:
+            fits = vlm.checksum == spec.vlm_checksum
+        if not fits:
             raise UserError(
                 f"model {self.name} was trained with VLM {spec.vlm!r} of checksum {spec.vlm_checksum}, "
-                f"but the one here has {vlm.checksum}; use the VLM it was made with (--vlm DIR)"
+                f"but the one here is {vlm.name!r} of {vlm.checksum}; use the VLM it was made with (--vlm DIR)"
             )
         return vlm
 
@@ -123,6 +140,29 @@ class PromptedModel:
             )
         embedding = F.normalize(vlm.embed_video(torch.from_numpy(found.clips)).mean(0), dim=-1)
         return Prompt(Path(path).name, embedding, align=False)
+
+    def embedding_prompts(self, source: str, align: bool) -> list[Prompt]:
+        """Prompts that the model's VLM has embedded elsewhere.
+
+        Args:
+            source: A `.npy` file of (E,) or (N, E) numbers, or `FILE.npz:ARRAY`.
+            align: True for embeddings of texts, False for those of videos.
+
+        Returns:
+            One prompt for each row.
+
+        Raises:
+            UserError: If the file holds something else, or embeddings of another size.
+        """
+        rows = _read_embeddings(source)
+        if rows.shape[1] != self.model.spec.embed_dim:
+            raise UserError(
+                f"{source} has embeddings of {rows.shape[1]} numbers, but model {self.name} reads those of VLM "
+                f"{self.model.spec.vlm!r}, of {self.model.spec.embed_dim}"
+            )
+        name = source.rpartition(":")[2] if ".npz:" in source else Path(source).stem
+        labels = [name] if len(rows) == 1 else [f"{name} {number}" for number in range(len(rows))]
+        return [Prompt(label, F.normalize(row, dim=-1), align) for label, row in zip(labels, rows, strict=True)]
 
     def target(self, prompt: Prompt, steps: int) -> LatentState:
         """(1, T, ...) target trajectory of a prompt."""
@@ -172,6 +212,33 @@ def video_prompts(model: PromptedModel, videos: Sequence[Path], clip: ClipConfig
     if clip != WHOLE_CLIP and not videos:
         raise UserError("--clip chooses from a --video, but none is given; leave it out, or add --video FILE")
     return [model.video_prompt(path, clip) for path in videos]
+
+
+def _read_embeddings(source: str) -> Tensor:
+    """(N, E) finite numbers of a file, none of the rows zero."""
+    file, _, array = source.partition(".npz:")
+    path = Path(f"{file}.npz" if array else source)
+    if not path.is_file():
+        raise UserError(f"{source}: no such file; give a .npy file of embeddings, or FILE.npz:ARRAY")
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        if not isinstance(loaded, np.ndarray):
+            array = loaded.files[0] if not array and len(loaded.files) == 1 else array
+            if array not in loaded.files:
+                known = did_you_mean(array, loaded.files[:ARRAYS_SHOWN])
+                raise UserError(f"{source}: say which array, as {path}:ARRAY; {known}")
+            loaded = loaded[array]
+        rows = np.atleast_2d(loaded)
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{source} cannot be read as numbers of NumPy ({error})") from error
+    if rows.ndim != 2 or not rows.size or rows.dtype.kind != "f":
+        raise UserError(f"{source} holds {rows.dtype} {rows.shape}, not embeddings (N, E) of float numbers")
+    embeddings = torch.from_numpy(rows.astype(np.float32))
+    if not embeddings.isfinite().all() or not embeddings.any(dim=1).all():
+        raise UserError(f"{source} holds an embedding that is zero or not finite")
+    return embeddings
 
 
 def load_model(name: str | Path, device: torch.device | str = "cpu", vlm: str | None = None) -> PromptedModel:
