@@ -102,7 +102,7 @@ def test_a_snapshot_that_names_anything_else_is_refused_by_name(attack: str, tmp
     mark = tmp_path / "ran"
     instructions = REFUSED[attack](mark)
     file = infected(tmp_path / "hostile.pt", instructions)
-    with pytest.raises(UserError, match="names what no snapshot of the original needs: .*; nothing of it was run"):
+    with pytest.raises(UserError, match="names what no snapshot of the original needs: .*; nothing was run"):
         import_snapshot(SnapshotConfig(file, tmp_path / "model"))
     assert not mark.exists() and not (tmp_path / "model").exists()
     load_with_python(instructions)

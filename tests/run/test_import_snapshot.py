@@ -21,9 +21,10 @@ from genrl.run.imagine import ImagineConfig, imagine
 from genrl.run.learn import directory_names, learn
 from genrl.run.prompting import Prompt, load_model
 from genrl.run.snapshot import SnapshotConfig, import_snapshot
-from tests.interop.pickles import RELEASE, SNAPSHOT, call, changed, infected, name, text
+from tests.interop.pickles import RELEASE, SNAPSHOT, call, changed, infected, member, name, text
 
 EXPECTED = SNAPSHOT.with_name("peer_snapshot_tiny_expected.npz")
+PICKLE = member(SNAPSHOT, "data.pkl")
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +66,7 @@ def test_the_verb_tells_what_it_found_and_left_out(tmp_path: Path, capsys: pytes
 
 def test_an_unknown_body_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pickle = (b"stickman_walk", b"minecraft_dig")
-    file = changed(tmp_path / "other.pt", {"data.pkl": member_bytes().replace(*pickle)})
+    file = changed(tmp_path / "other.pt", {"data.pkl": PICKLE.replace(*pickle)})
     import_snapshot(SnapshotConfig(file, tmp_path / "model"))
     assert "unknown (task minecraft_dig; --domain says which body it is)" in capsys.readouterr().out
     import_snapshot(SnapshotConfig(file, tmp_path / "model", domain="walker", fresh=True))
@@ -104,13 +105,13 @@ def test_a_file_that_cannot_be_used_is_named_with_the_reason(
     (tmp_path / "folder").mkdir()
     (tmp_path / "empty.pt").touch()
     (tmp_path / "text.pt").write_text("<html>not found</html>")
-    (tmp_path / "bare.pt").write_bytes(member_bytes())
+    (tmp_path / "bare.pt").write_bytes(PICKLE)
     data = SNAPSHOT.read_bytes()
     (tmp_path / "cut.pt").write_bytes(data[: len(data) // 2])
     middle = data.index(b"agent.dreamer_utils")  # Within the description.
     (tmp_path / "flipped.pt").write_bytes(data[:middle] + b"?" + data[middle + 1 :])
     changed(tmp_path / "lacking.pt", {"data/7": None})
-    changed(tmp_path / "pickle.pt", {"data.pkl": member_bytes()[:5000]})
+    changed(tmp_path / "pickle.pt", {"data.pkl": PICKLE[:5000]})
     np.savez(tmp_path / "numbers.npz", a=np.zeros(3))
     torch.save(torch.zeros(3), tmp_path / "tensor.pt")
     changed(tmp_path / "big.pt", {"byteorder": b"big"})
@@ -233,10 +234,3 @@ def test_prompts_that_begin_alike_get_directories_of_their_own() -> None:
     labels = ["standing up " * 5 + end for end in ("straight", "at last", "again")] + ["kneeling"]
     names = directory_names([Prompt(label, torch.ones(1), True) for label in labels])
     assert len(set(names)) == 4 and names[0].startswith("standing-up") and names[1] == f"{names[0]}-2"
-
-
-def member_bytes() -> bytes:
-    """The description in the training snapshot."""
-    from tests.interop.pickles import member
-
-    return member(SNAPSHOT, "data.pkl")

@@ -103,7 +103,7 @@ class Snapshot:
             shown, packages = error.names[:NAMES_SHOWN], sorted({name.split(".")[0] for name in error.names})
             more = f" and {len(error.names) - NAMES_SHOWN} more" if len(error.names) > NAMES_SHOWN else ""
             raise UserError(
-                f"{file} names what no snapshot of the original needs: {', '.join(shown)}{more}; nothing of it was run. "
+                f"{file} names what no snapshot of the original needs: {', '.join(shown)}{more}; nothing was run. "
                 f"If its origin is known and the names are harmless, --stand-in {' '.join(packages)} lets them be "
                 "(still without running them)"
             ) from error
@@ -154,9 +154,7 @@ class Snapshot:
         if info is None:
             raise UserError(f"{self.file} lacks its part {name!r}: {DAMAGED}")
         if info.compress_type != zipfile.ZIP_STORED or not info.file_size == info.compress_size <= self.num_bytes:
-            raise UserError(
-                f"{self.file}: its part {name!r} is compressed or has a false size; torch.save writes none such"
-            )
+            raise UserError(f"{self.file}: its part {name!r} is compressed or has a false size: {DAMAGED}")
         return info
 
     def _read(self, info: zipfile.ZipInfo) -> bytes:
