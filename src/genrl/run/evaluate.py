@@ -43,14 +43,14 @@ class EvaluateConfig:
     """Directory of a policy, or of the `genrl learn` run that made it."""
     task: str | None = None
     """Task that scores it; `genrl tasks` lists them."""
+    episodes: int = 10
+    seed: int = 0
+    """Of the environments (the i-th starts from seed + i) and of the policy's latent samples."""
     env: str | None = None
     """Instead of a task: a Gymnasium environment, such as `Pendulum-v1` or `my_package:MyEnv-v0`; by default the one
     that the policy was made for. Its own reward scores."""
     episode_steps: int | None = None
     """Env steps of an episode, where --env has no time limit of its own."""
-    episodes: int = 10
-    seed: int = 0
-    """Of the environments (the i-th starts from seed + i) and of the policy's latent samples."""
     references: bool = False
     """Score doing nothing and acting at random, too."""
     workers: int | None = None
