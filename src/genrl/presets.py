@@ -76,8 +76,7 @@ def practice_presets() -> dict[str, Any]:
     pretrained, learnt = pretrain_presets(), learn_presets()
     # Wider than the network of one prompt, and a gentler rate than from scratch.
     behavior = learnt["mini"].behavior
-    # Goals differ from update to update, and so does what the last weights are good at: their average acts.
-    wide = replace(behavior, actor_critic=replace(behavior.actor_critic, hidden_dim=384), average=0.99)
+    wide = replace(behavior, actor_critic=replace(behavior.actor_critic, hidden_dim=384))
     latent = pretrained["mini"].latent
     adam = replace(latent.learner.world_model, learning_rate=5e-4)
     mini = PracticeConfig(
