@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from genrl.infra.errors import UserError
-from genrl.interop.inert_pickle import InertPickleError, Name, RefusedNamesError, StandIn, read_pickle
+from genrl.interop.inert_pickle import Constructor, InertPickleError, Name, RefusedNamesError, StandIn, read_pickle
 
 PACKAGES = ("agent", "tools", "torch", "omegaconf", "gym", "numpy", "collections", "typing", "dm_env")
 """Packages whose names a snapshot needs."""
@@ -271,7 +271,7 @@ def _rebuild_parameter(tensor: Any, *_: Any) -> StoredTensor:
     return tensor
 
 
-REBUILDERS = {
+REBUILDERS: Mapping[str, Constructor] = {
     "torch._utils._rebuild_tensor": _rebuild_tensor,
     "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
     "torch._utils._rebuild_parameter": _rebuild_parameter,

@@ -27,7 +27,7 @@ UNKNOWN_DOMAIN = "unknown"
 UNKNOWN_CLOCK = ("", 2, 0.025)
 """Camera, action repeat and control step that are assumed where the domain is none of `DOMAINS`."""
 
-FIXED = {
+FIXED: dict[str, dict[str, Any]] = {
     "wm.encoder": {"_norm": "layer", "_symlog_inputs": False},
     "wm.rssm": {"_norm": "layer", "_cell_type": "gru", "cell_input": "stoch", "single_obs_posterior": True},
     "wm.rssm._cell": {"_update_bias": -1},
@@ -179,7 +179,7 @@ def _model_config(agent: Agent) -> FoundationConfig:
         raise ValueError(f"{logits} logits for {variables} variables")
     rssm = RssmConfig(gates // 3, gate_inputs - gates // 3, variables, logits // variables)
     head_layers = sum(name.startswith("wm.heads.reward.dense") for name in agent.tensors) // 2
-    head = {}
+    head: dict[str, Any] = {}
     if head_layers:
         units = _shape(agent, "wm.heads.reward.dense0.weight", 2)[0]
         head = {"reward_head": True, "reward_head_layers": head_layers, "reward_head_units": units}
