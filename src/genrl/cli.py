@@ -60,7 +60,9 @@ VERBS = {
     "data import": Verb(
         "genrl.run.data", "ImportConfig", "import_", "LeRobot, Minari, videos or the original's episodes -> store"
     ),
-    "data export": Verb("genrl.run.data", "ExportConfig", "export", "stores -> a LeRobot or Minari data set"),
+    "data export": Verb(
+        "genrl.run.data", "ExportConfig", "export", "stores -> LeRobot, Minari, the original's episodes"
+    ),
     "data imagine": Verb(
         "genrl.run.data_imagine", "ImagineDataConfig", "imagine_data", "keep a policy's imagined episodes in a store"
     ),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from genrl.data.store import Store
@@ -16,6 +16,7 @@ from genrl.infra.checkpoint import atomic_path, atomic_write
 from genrl.infra.errors import UserError
 from genrl.interop.exporting import ExportReport, export_episodes
 from genrl.interop.importing import ImportOptions, import_episodes, remembered_units
+from genrl.interop.original_export import OriginalSink, read_provenance
 from genrl.interop.original_import import ImportReport, import_original, original_spec
 from genrl.interop.videos import VideoSource, find_videos
 
@@ -132,8 +133,19 @@ def _import_videos(source: Path, out: Path, options: ImportOptions) -> ImportRep
 
 
 def _import_original(source: Path, out: Path, options: ImportOptions) -> ImportReport:
-    spec = original_spec(source, options.domain, options.look or "paper", options.frame_size)
+    own = read_provenance(source)
+    if own is None:
+        spec = original_spec(source, options.domain, options.look or "paper", options.frame_size)
+    else:
+        said = {name: value for name in ("domain", "look") if (value := getattr(options, name)) is not None}
+        spec = replace(own.spec, frame_size=options.frame_size, **said)
     return import_original(source, out, spec)
+
+
+def _export_original(stores: Sequence[Store], out: Path, lossless: bool) -> ExportReport:
+    if not lossless:
+        raise UserError("--no-lossless has no meaning for the original's format, which keeps frames as they are")
+    return export_episodes(stores, OriginalSink(out, stores[0].spec))
 
 
 def _is_lerobot(path: Path) -> bool:
@@ -154,6 +166,6 @@ FORMATS = {
     "minari": Format(_is_minari, frozenset(SAID | BOUNDS | {"camera", "fps"}), _import_minari, _export_minari),
     "videos": Format(_is_videos, frozenset(SAID | BOUNDS | {"fps", "actions"}), _import_videos),
     # Last, since it is what anything else is taken for.
-    "original": Format(lambda path: True, frozenset(SAID), _import_original),
+    "original": Format(lambda path: True, frozenset(SAID), _import_original, _export_original),
 }
 EXPORTS = {name: entry.export for name, entry in FORMATS.items() if entry.export is not None}

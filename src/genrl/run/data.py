@@ -60,13 +60,16 @@ class ImportConfig(ImportOptions):
 
 @dataclass(frozen=True)
 class ExportConfig:
-    """Write stores as a LeRobot v3 or a Minari data set. For LeRobot the same command again goes on."""
+    """Write stores as a LeRobot v3 or a Minari data set, or as the original's `.npz` episodes.
+
+    The same command again goes on; a Minari data set is written as a whole.
+    """
 
     stores: tyro.conf.Positional[tuple[Path, ...]]
     """Stores, or directories of stores, all of one kind."""
     out: Path
     """Directory to write; for Minari named like `walker-v0`."""
-    format: Literal["lerobot", "minari"] = "lerobot"
+    format: Literal["lerobot", "minari", "original"] = "lerobot"
     lossless: bool = True
     """Keep frames exactly; else videos are what every player reads, and Minari's images JPEG."""
 
