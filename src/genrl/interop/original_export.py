@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from genrl.data.episode import Array, Episode, StoreSpec
+from genrl.data.episode import Episode, StoreSpec
 from genrl.infra.checkpoint import atomic_path, atomic_write, remove_leftovers
 from genrl.infra.errors import UserError
 from genrl.interop.importing import Provenance
@@ -66,10 +67,10 @@ def read_provenance(root: Path) -> Provenance | None:
     return Provenance.from_json(file.read_text(), str(file)) if file.is_file() else None
 
 
-def original_arrays(episode: Episode) -> dict[str, Array]:
+def original_arrays(episode: Episode) -> dict[str, Any]:
     """The arrays of an episode's file; embeddings of other VLMs than the original's stay behind."""
     rows = np.arange(len(episode))
-    arrays = {
+    arrays: dict[str, Any] = {
         "observation": np.ascontiguousarray(episode.frames.transpose(0, 3, 1, 2)),
         "action": episode.action,
         "reward": episode.reward[:, None],
