@@ -78,7 +78,7 @@ def test_the_noise_of_an_expert_is_kept_as_long_as_asked_for() -> None:
 
 
 def test_noise_that_is_kept_for_no_time_is_refused() -> None:
-    with pytest.raises(ValueError, match="noise_steps"):
+    with pytest.raises(ValueError, match="noise-steps"):
         ExpertConfig(noise_steps=(0, 3))
 
 

@@ -328,15 +328,15 @@ def test_a_size_that_the_file_cannot_hold_is_refused(field: int, tmp_path: Path)
         Snapshot(tmp_path / "false.pt")
 
 
-@pytest.mark.parametrize("folder", ["../up", "/tmp/genrl-outside", "a/b", ""])
+@pytest.mark.parametrize("folder", ["../up", "/absolute", "a/b", ""])
 def test_names_in_the_archive_are_no_paths(folder: str, tmp_path: Path) -> None:
+    folder = folder.replace("/absolute", str(tmp_path / "absolute"))
     inside = tmp_path / "inside"
     inside.mkdir()
     file = changed(inside / "paths.pt", {}, folder=folder)
     with pytest.raises(UserError, match="none that torch.save wrote"):
         import_snapshot(SnapshotConfig(file, inside / "model"))
     assert [path.name for path in tmp_path.rglob("*")] == ["inside", "paths.pt"]
-    assert not Path("/tmp/genrl-outside").exists()
 
 
 def test_a_model_whose_parameters_share_numbers_to_be_huge_is_refused(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ class ExpertConfig:
 
     def __post_init__(self) -> None:
         if not 1 <= self.noise_steps[0] <= self.noise_steps[1]:
-            raise ValueError(f"noise_steps must be two numbers from 1 upwards, the larger last, got {self.noise_steps}")
+            raise ValueError(f"noise-steps must be two numbers from 1 upwards, the larger last, got {self.noise_steps}")
 
 
 class Expert:

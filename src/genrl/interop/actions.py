@@ -13,6 +13,7 @@ import numpy as np
 
 from genrl.data.episode import Array, StoreSpec
 from genrl.infra.errors import UserError
+from genrl.infra.units import to_units
 from genrl.interop.original import ACTION_TOLERANCE, CorruptEpisodeError
 
 
@@ -57,8 +58,7 @@ class ActionUnits:
         """(N, A) actions of a store -> float32 native ones."""
         if self._is_unit:
             return action
-        low, high = self._bounds
-        return (low + (action.astype(np.float64) + 1.0) / 2.0 * (high - low)).astype(np.float32)
+        return to_units(action.astype(np.float64), self.low, self.high).astype(np.float32)
 
     @property
     def _is_unit(self) -> bool:

@@ -160,7 +160,7 @@ class Snapshot:
     def _read(self, info: zipfile.ZipInfo) -> bytes:
         try:
             return self._archive.read(info)
-        except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, NotImplementedError) as error:
+        except (zipfile.BadZipFile, EOFError, OSError, RuntimeError) as error:  # RuntimeError: an encrypted part
             raise UserError(f"{self.file}: {DAMAGED} ({error})") from error
 
     def _read_small(self, name: str, default: bytes) -> bytes:
@@ -241,7 +241,7 @@ def _open(file: Path) -> zipfile.ZipFile:
         start = stream.read(4)
     try:
         return zipfile.ZipFile(file)
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, OSError, ValueError, RuntimeError) as error:  # RuntimeError: of a later zip version
         if start == b"PK\x03\x04":
             raise UserError(f"{file}: {DAMAGED} (the end of its archive is missing)") from error
         if start[:1] == b"\x80":
