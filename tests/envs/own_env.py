@@ -65,6 +65,13 @@ class Sketch(Dial):
         return np.zeros(7)
 
 
+class Bare(Dial):
+    """Draws with something that is not installed."""
+
+    def render(self) -> np.ndarray:  # type: ignore[override]
+        raise gymnasium.error.DependencyNotInstalled("brush is not installed")
+
+
 class Keys(Dial):
     """Takes several choices at once."""
 
@@ -77,6 +84,6 @@ class Throttle(Dial):
     action_space = gymnasium.spaces.Box(0, np.inf, (1,))
 
 
-for kind in (Dial, Switch, Blind, Sketch, Keys, Throttle):
+for kind in (Dial, Switch, Blind, Sketch, Bare, Keys, Throttle):
     gymnasium.register(f"{kind.__name__}-v0", entry_point=kind, max_episode_steps=20)
 gymnasium.register("Endless-v0", entry_point=Dial)

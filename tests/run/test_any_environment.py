@@ -64,6 +64,15 @@ def test_a_store_of_another_environment_holds_its_frames_its_bounds_and_actions_
         collect(CollectConfig(tmp_path / "dial", env=DIAL, action_repeat=2, steps=20, camera="back", seed=1))
 
 
+@pytest.mark.parametrize(("name", "said"), [("Bare", "cannot draw itself: brush is not"), ("Sketch", "draws float64")])
+def test_an_environment_that_cannot_draw_is_refused_before_anything_is_written(
+    name: str, said: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=said):
+        collect(CollectConfig(tmp_path / "store", env=f"tests.envs.own_env:{name}-v0"))
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

@@ -159,9 +159,12 @@ class ExternalEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         """(64, 64, 3) uint8 picture of the present moment.
 
         Raises:
-            UserError: If what it draws is no picture.
+            UserError: If what it draws is no picture, or what it draws with is not installed.
         """
-        picture = np.asarray(self._env.render())
+        try:
+            picture = np.asarray(self._env.render())
+        except gymnasium.error.DependencyNotInstalled as error:
+            raise UserError(f"--env {self.name} cannot draw itself: {error}") from error
         if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[-1] != 3:
             raise UserError(
                 f"--env {self.name} draws {picture.dtype} {picture.shape} in render mode rgb_array; "

@@ -130,6 +130,7 @@ def _collect_suite(config: CollectConfig) -> CollectResult | None:
     require_gl()
     _refuse_other_source(config)
     quiet_threads(1)
+    env = make_env(config.task or tasks[0], config.look, config.action_repeat, frames=False)
     with Run.open(
         _run_directory(config.out, config.source),
         "collect",
@@ -142,7 +143,6 @@ def _collect_suite(config: CollectConfig) -> CollectResult | None:
             _simulate(config, run, log)
             if run.stopped:
                 return None
-        env = make_env(config.task or tasks[0], config.look, config.action_repeat, frames=False)
         _draw(config, env, log)
         result = _result(config, log)
         if not run.finished:
@@ -156,6 +156,7 @@ def _collect_external(config: CollectConfig, name: str) -> CollectResult:
     _refuse_other_source(config)
     quiet_threads(1)
     env = ExternalEnv(name, View(config.camera, config.render_size), config.action_repeat, config.episode_steps)
+    env.reset(seed=config.seed)  # Draws: what cannot is refused before anything is written.
     directory = _run_directory(config.out, config.source)
     with (
         contextlib.closing(env),
