@@ -43,14 +43,16 @@ def convert(config: ConvertConfig) -> Path:
     _check_out(config.out, config.fresh)
     # A file that is missing is refused before the seconds that its counterpart takes.
     if not config.official.is_file():
-        raise UserError(f"{config.official} is no file; get {INTERNVIDEO2_WEIGHTS.file} from {INTERNVIDEO2_WEIGHTS.page}")
+        raise UserError(
+            f"{config.official} is no file; get {INTERNVIDEO2_WEIGHTS.file} from {INTERNVIDEO2_WEIGHTS.page}"
+        )
     weights = read_official(config.official, config.model, model_shapes(config.model))
     write_converted(weights, config.out, config.official.name)
     numbers = sum(tensor.numel() for tensor in weights.tensors.values())
     size = sum(tensor.nbytes for tensor in weights.tensors.values())
     types = sorted({str(tensor.dtype).removeprefix("torch.") for tensor in weights.tensors.values()})
     print(f"weights:   {numbers} numbers in {len(weights.tensors)} tensors, {' and '.join(types)}, {size / 1e9:.2f} GB")
-    print(f"model:     {config.out}")
+    print(f"model:     {config.out} (checksum {weights.checksum})")
     return config.out
 
 

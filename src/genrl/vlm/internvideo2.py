@@ -6,7 +6,6 @@ BERT. `tests/parity/check_vlm.py` compares every intermediate with recorded ones
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,6 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from genrl.infra.config import config_hash
 from genrl.infra.errors import UserError
 from genrl.vlm.internvideo2_config import InternVideo2Config
 from genrl.vlm.internvideo2_frames import middle_square, prepare_frames, prepare_prompt_frames, prompt_clip
@@ -78,8 +76,8 @@ class InternVideo2(nn.Module):
 
     name = "internvideo2"
 
-    def __init__(self, config: InternVideo2Config, vocabulary: Sequence[str], digest: str = "untrained") -> None:
-        """Start from random weights; `digest` stands for the weights in the checksum."""
+    def __init__(self, config: InternVideo2Config, vocabulary: Sequence[str], checksum: str = "untrained") -> None:
+        """Start from random weights, or from those that the checksum tells of and the caller loads."""
         super().__init__()
         self.config = config
         self.embed_dim = config.embed_dim
@@ -91,7 +89,7 @@ class InternVideo2(nn.Module):
         self.text_encoder = TextTower(config)
         self.vision_proj = nn.Linear(config.pool_dim, config.embed_dim)
         self.text_proj = nn.Linear(config.text_dim, config.embed_dim)
-        self._digest = digest
+        self._checksum = checksum
 
     @classmethod
     def from_weights(
@@ -100,7 +98,7 @@ class InternVideo2(nn.Module):
         """A frozen model of stored weights; one tensor after the other is moved, so that no second copy is made."""
         config = weights.config
         with torch.device("meta"):
-            model = cls(config, weights.vocabulary, weights.digest)
+            model = cls(config, weights.vocabulary, weights.checksum)
         tensors = {**weights.tensors, **fit_tables(weights.tensors, config, "the weights")}
         model.load_state_dict({name: tensor.to(device, dtype) for name, tensor in tensors.items()}, assign=True)
         model.text_encoder.make_buffers(device)
@@ -108,8 +106,8 @@ class InternVideo2(nn.Module):
 
     @property
     def checksum(self) -> str:
-        """First 12 hexadecimal digits of a sha256 over weights, vocabulary and sizes, but not the type of numbers."""
-        return hashlib.sha256(f"{config_hash(self.config, 64)} {self._digest}".encode()).hexdigest()[:12]
+        """That of the stored weights, see `StoredWeights`; made when they were converted, so that it costs nothing."""
+        return self._checksum
 
     @property
     def device(self) -> torch.device:

@@ -10,6 +10,9 @@ import hashlib
 import math
 import pickle
 import re
+import struct
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +22,7 @@ import torch
 from torch import Tensor
 
 from genrl.infra.checkpoint import load_checkpoint, save_checkpoint
-from genrl.infra.config import from_dict, to_dict
+from genrl.infra.config import config_hash, from_dict, to_dict
 from genrl.infra.errors import UserError
 from genrl.vlm.internvideo2_config import InternVideo2Config
 from genrl.vlm.internvideo2_positions import interpolate_positions
@@ -46,6 +49,21 @@ SURPLUS = re.compile(
 """What only training used: distillation heads, word prediction, matching; upper text layers are told by their number."""
 FAULTS_SHOWN = 3
 
+ZIP_START, PICKLE_START = b"PK\x03\x04", b"\x80"
+DAMAGED = "damaged or not all there; get it again"
+READ_ERRORS = (
+    pickle.UnpicklingError,
+    struct.error,
+    RuntimeError,
+    EOFError,
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+)
+"""What torch's restricted reader says to what it cannot read."""
+UNSUPPORTED = re.compile(r"(?:Unsupported global: GLOBAL|unsupported GLOBAL|Unsupported class) ([\w.]+)")
+
 
 @dataclass(frozen=True)
 class StoredWeights:
@@ -62,6 +80,14 @@ class StoredWeights:
     vocabulary: list[str]
     tensors: dict[str, Tensor]
     digest: str
+
+    @property
+    def checksum(self) -> str:
+        """First 12 hexadecimal digits of a sha256 over tensors, vocabulary and sizes: all that embeddings depend on.
+
+        The type of numbers that the model computes with is left out: embeddings of float32 and bfloat16 go together.
+        """
+        return hashlib.sha256(f"{config_hash(self.config, 64)} {self.digest}".encode()).hexdigest()[:12]
 
 
 def read_official(file: Path, config: InternVideo2Config, shapes: Mapping[str, Sequence[int]]) -> StoredWeights:
@@ -116,10 +142,20 @@ def read_pickled_tensors(file: Path) -> dict[str, Tensor]:
     """
     if not file.is_file():
         raise UserError(f"{file} is no file; name the published weights (.pt) or a directory that was made of them")
+    with file.open("rb") as stream:
+        start = stream.read(4)
+    if start == ZIP_START and not _is_whole(file):
+        raise UserError(f"{file} is {DAMAGED}")
     try:
         content: Any = torch.load(file, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise UserError(f"{file} cannot be read as weights: {_reason(file, str(error))}") from error
+    except READ_ERRORS as error:
+        if named := UNSUPPORTED.search(str(error)):
+            raise UserError(f"{file} names {named[1]}, which weights do not need; nothing of it was run") from error
+        if start == ZIP_START or start[:1] == PICKLE_START:
+            raise UserError(
+                f"{file} is damaged, not all there, or not of torch.save; get the published weights again"
+            ) from error
+        raise UserError(f"{file} is no file of torch.save; name the published weights (.pt)") from error
     for wrapper in WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
             content = content[wrapper]
@@ -210,12 +246,10 @@ def digest_weights(tensors: Mapping[str, Tensor], vocabulary: Sequence[str]) -> 
     return digest.hexdigest()
 
 
-def _reason(file: Path, message: str) -> str:
-    """Why torch refused a file, in a few words."""
-    if named := re.search(r"Unsupported (?:global|class)[^\n]*?:? (?:GLOBAL )?([\w.]+\.\w+)", message):
-        return f"it names {named[1]}, which weights do not need; nothing was run"
-    with file.open("rb") as stream:
-        start = stream.read(4)
-    if start == b"PK\x03\x04":
-        return "it is damaged or not all there; get it again"
-    return "torch.save did not write it; name the published weights (.pt)"
+def _is_whole(file: Path) -> bool:
+    """Whether every part of an archive has its checksum; torch's reader does not look."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return archive.testzip() is None
+    except (zipfile.BadZipFile, OSError, EOFError, ValueError, RuntimeError, zlib.error):
+        return False
