@@ -74,9 +74,8 @@ def prompt_clip(frames: Tensor, frames_per_clip: int = 8) -> Tensor:
     if len(taken) in (1, frames_per_clip // 2):
         taken = taken.repeat_interleave(frames_per_clip // len(taken), dim=0)
     if len(taken) != frames_per_clip:
-        raise UserError(
-            f"the video has {len(frames)} frames; a prompt needs 1, {frames_per_clip // 2}, or {frames_per_clip} or more"
-        )
+        needs = f"1, {frames_per_clip // 2}, or {frames_per_clip} or more"
+        raise UserError(f"the video has {len(frames)} frames; a prompt needs {needs}")
     return taken
 
 
@@ -123,4 +122,5 @@ def _taps(old: int, new: int, device: torch.device, clamp_weights: bool) -> tupl
     weights = ((1 - share) * one).round().int(), (share * one).round().int()
     # Where a weight is clamped its second tap counts for nothing, so that both directions may share this.
     second = first + 1
-    return *(tap.clamp(0, old - 1).to(device) for tap in (first, second)), *(weight.to(device) for weight in weights)
+    first, second = first.clamp(0, old - 1), second.clamp(0, old - 1)
+    return first.to(device), second.to(device), weights[0].to(device), weights[1].to(device)

@@ -39,8 +39,9 @@ class TextTower(nn.Module):
         """Give the embeddings' constants, which no file holds, their values after a construction on the meta device."""
         embeddings = self.bert.embeddings
         count = embeddings.position_embeddings.num_embeddings
-        embeddings.position_ids = torch.arange(count, device=device).unsqueeze(0)
-        embeddings.token_type_ids = torch.zeros(1, count, dtype=torch.long, device=device)
+        places = torch.arange(count, device=device).unsqueeze(0)
+        embeddings.register_buffer("position_ids", places, persistent=False)
+        embeddings.register_buffer("token_type_ids", torch.zeros_like(places), persistent=False)
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Hidden states of (N, M) token numbers; (N, M) mask, 1 for a token and 0 for padding -> (N, M, D)."""

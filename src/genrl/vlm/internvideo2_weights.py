@@ -46,7 +46,7 @@ SURPLUS = re.compile(
     r"|text_encoder\.cls\.predictions\.(bias|(transform\.(dense|LayerNorm)|decoder)\.(weight|bias))"
     r"|temp|itm_head\.(weight|bias)"
 )
-"""What only training used: distillation heads, word prediction, matching; upper text layers are told by their number."""
+"""What only training used: distillation, word prediction, matching. Upper text layers are told by their number."""
 FAULTS_SHOWN = 3
 
 ZIP_START, PICKLE_START = b"PK\x03\x04", b"\x80"
@@ -59,7 +59,6 @@ READ_ERRORS = (
     OSError,
     ValueError,
     LookupError,
-    TypeError,
 )
 """What torch's restricted reader says to what it cannot read."""
 UNSUPPORTED = re.compile(r"(?:Unsupported global: GLOBAL|unsupported GLOBAL|Unsupported class) ([\w.]+)")
@@ -152,9 +151,7 @@ def read_pickled_tensors(file: Path) -> dict[str, Tensor]:
         if named := UNSUPPORTED.search(str(error)):
             raise UserError(f"{file} names {named[1]}, which weights do not need; nothing of it was run") from error
         if start == ZIP_START or start[:1] == PICKLE_START:
-            raise UserError(
-                f"{file} is damaged, not all there, or not of torch.save; get the published weights again"
-            ) from error
+            raise UserError(f"{file} is damaged or not of torch.save; get the published weights again") from error
         raise UserError(f"{file} is no file of torch.save; name the published weights (.pt)") from error
     for wrapper in WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
@@ -242,7 +239,7 @@ def digest_weights(tensors: Mapping[str, Tensor], vocabulary: Sequence[str]) -> 
         tensor = tensors[name].detach().cpu().contiguous()
         digest.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         # numpy has no bfloat16, and hashlib takes what numpy gives without a copy.
-        digest.update(tensor.view(-1).view(torch.uint8).numpy())
+        digest.update(memoryview(tensor.view(-1).view(torch.uint8).numpy()))
     return digest.hexdigest()
 
 
