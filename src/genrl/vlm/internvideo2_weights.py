@@ -51,15 +51,7 @@ FAULTS_SHOWN = 3
 
 ZIP_START, PICKLE_START = b"PK\x03\x04", b"\x80"
 DAMAGED = "damaged or not all there; get it again"
-READ_ERRORS = (
-    pickle.UnpicklingError,
-    struct.error,
-    RuntimeError,
-    EOFError,
-    OSError,
-    ValueError,
-    LookupError,
-)
+READ_ERRORS = (pickle.UnpicklingError, struct.error, RuntimeError, EOFError, OSError, ValueError, LookupError)
 """What torch's restricted reader says to what it cannot read."""
 UNSUPPORTED = re.compile(r"(?:Unsupported global: GLOBAL|unsupported GLOBAL|Unsupported class) ([\w.]+)")
 
@@ -239,7 +231,7 @@ def digest_weights(tensors: Mapping[str, Tensor], vocabulary: Sequence[str]) -> 
         tensor = tensors[name].detach().cpu().contiguous()
         digest.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         # numpy has no bfloat16, and hashlib takes what numpy gives without a copy.
-        digest.update(memoryview(tensor.view(-1).view(torch.uint8).numpy()))
+        digest.update(tensor.view(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
