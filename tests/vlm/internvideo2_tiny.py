@@ -57,7 +57,9 @@ def published_layout(
     for i in range(c.vision_depth):
         block: dict[str, Shape] = {name: (d,) for name in ("norm1.weight", "norm2.weight", "ls1.gamma", "ls2.gamma")}
         block |= {"attn.qkv.weight": (3 * d, d), "attn.q_norm.weight": (d,), "attn.k_norm.weight": (d,)}
-        block |= linear("attn.proj", d, d) | linear("mlp.fc1", d, c.vision_mlp_dim) | linear("mlp.fc2", c.vision_mlp_dim, d)
+        block |= (
+            linear("attn.proj", d, d) | linear("mlp.fc1", d, c.vision_mlp_dim) | linear("mlp.fc2", c.vision_mlp_dim, d)
+        )
         v |= {f"blocks.{i}.{name}": shape for name, shape in block.items()}
     for x in "qkv":
         v |= norm(f"clip_projector.norm1_{x}", d)
@@ -124,7 +126,9 @@ def write_published(
     file = directory / "published.pt"
     tensors = tiny_tensors() if tensors is None else dict(tensors)
     sizes = {name: tensor.shape for name, tensor in tensors.items()}
-    torch.save({"module": tensors, "param_shapes": [sizes], "sparse_tensor_module_names": set(), "global_steps": 7}, file)
+    torch.save(
+        {"module": tensors, "param_shapes": [sizes], "sparse_tensor_module_names": set(), "global_steps": 7}, file
+    )
     (directory / "vocab.txt").write_text("".join(f"{token}\n" for token in vocabulary or VOCABULARY))
     return file
 
