@@ -16,6 +16,7 @@ import platform
 import statistics
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -63,7 +64,7 @@ def main(config: EmbedSpeedConfig) -> Result:
         UserError: If a GPU is needed and none is there.
     """
     if "internvideo2" in config.parts and not torch.cuda.is_available():
-        raise UserError("--parts internvideo2: no CUDA device is usable here; a clip takes minutes on a CPU")
+        raise UserError("--parts internvideo2: no CUDA device is usable here, and 5 TFLOP a clip are nothing for a CPU")
     result: Result = {"torch": torch.__version__}
     if "mini" in config.parts:
         result["mini"] = time_mini(config)
@@ -153,7 +154,7 @@ def time_sliding(model: VideoLanguageModel, num_frames: int, repeats: int, devic
     return statistics.median(time_calls(lambda: model.embed_frames_sliding(frames), repeats, device))
 
 
-def time_calls(function, repeats: int, device: torch.device) -> list[float]:
+def time_calls(function: Callable[[], object], repeats: int, device: torch.device) -> list[float]:
     """Seconds of each call after one to warm up."""
     seconds = []
     for _ in range(repeats + 1):

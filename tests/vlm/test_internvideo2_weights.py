@@ -210,7 +210,6 @@ def test_a_missing_vocabulary_is_named_with_its_source(tmp_path: Path, complaint
 
 
 def test_a_missing_file_and_a_directory_of_something_else_are_refused(tmp_path: Path) -> None:
-    write_published(tmp_path)
     with pytest.raises(UserError, match="absent.pt is no file"):
         load_internvideo2(tmp_path / "absent.pt", config=TINY)
     save_checkpoint(tmp_path / "other", {"x": torch.zeros(1)}, {"kind": "mini_vlm"})

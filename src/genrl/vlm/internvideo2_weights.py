@@ -92,6 +92,8 @@ def read_official(file: Path, config: InternVideo2Config, shapes: Mapping[str, S
     Raises:
         UserError: If it is damaged, something else, or does not fit; names what.
     """
+    if not file.is_file():
+        raise UserError(f"{file} is no file; name the published weights (.pt) or a directory that was made of them")
     vocabulary = read_vocabulary(file.with_name(VOCABULARY_FILE), config.vocabulary_size)
     tensors = select_tensors(read_pickled_tensors(file), config, shapes, str(file))
     return StoredWeights(config, vocabulary, tensors, digest_weights(tensors, vocabulary))
@@ -131,8 +133,6 @@ def read_pickled_tensors(file: Path) -> dict[str, Tensor]:
     Raises:
         UserError: If it is damaged, or no such file, or names what weights do not need.
     """
-    if not file.is_file():
-        raise UserError(f"{file} is no file; name the published weights (.pt) or a directory that was made of them")
     with file.open("rb") as stream:
         start = stream.read(4)
     if start == ZIP_START and not _is_whole(file):
