@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,15 @@ def test_nothing_is_written_over(tmp_path: Path) -> None:
     for fresh in (False, True):
         with pytest.raises(UserError, match="holds something else"):
             convert(ConvertConfig(file, tmp_path / "other", fresh=fresh, model=TINY))
+
+
+def test_sizes_that_do_not_fit_the_tensors_are_refused(tmp_path: Path) -> None:
+    out = convert(ConvertConfig(write_published(tmp_path), tmp_path / "converted", model=TINY))
+    meta = json.loads((out / "meta.json").read_text())
+    meta["config"]["pool_dim"] = 25
+    (out / "meta.json").write_text(json.dumps(meta))
+    with pytest.raises(UserError, match=r"converted .* has shape \(24, 32\), not \(25, 32\)"):
+        load_internvideo2(out)
 
 
 def test_a_missing_file_is_named_with_its_source(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ class ConvertConfig:
     official: tyro.conf.Positional[Path]
     """The file."""
     out: Path
-    """Directory to write; give it to --vlm."""
+    """Directory to write."""
     fresh: bool = False
     """Replace a conversion that is there."""
     model: InternVideo2Config = field(default_factory=InternVideo2Config)

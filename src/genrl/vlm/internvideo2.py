@@ -19,7 +19,7 @@ from genrl.vlm.internvideo2_frames import middle_square, prepare_frames, prepare
 from genrl.vlm.internvideo2_text import TextTower
 from genrl.vlm.internvideo2_tokenizer import WordPieceTokenizer
 from genrl.vlm.internvideo2_vision import VideoTower
-from genrl.vlm.internvideo2_weights import StoredWeights, fit_tables, read_converted, read_official
+from genrl.vlm.internvideo2_weights import StoredWeights, fit_tables, read_converted, read_official, select_tensors
 from genrl.vlm.protocol import check_texts
 
 CLIPS_AT_ONCE = 8
@@ -93,13 +93,25 @@ class InternVideo2(nn.Module):
 
     @classmethod
     def from_weights(
-        cls, weights: StoredWeights, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+        cls, weights: StoredWeights, where: str, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
     ) -> InternVideo2:
-        """A frozen model of stored weights; one tensor after the other is moved, so that no second copy is made."""
+        """A frozen model of stored weights.
+
+        Args:
+            weights: What a file or directory holds.
+            where: Its name, for complaints.
+            device: Where the model computes.
+            dtype: In what type of numbers.
+
+        Raises:
+            UserError: If a tensor is missing, unknown or of another shape.
+        """
         config = weights.config
         with torch.device("meta"):
             model = cls(config, weights.vocabulary, weights.checksum)
-        tensors = {**weights.tensors, **fit_tables(weights.tensors, config, "the weights")}
+        shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+        tensors = select_tensors(weights.tensors, config, shapes, where)
+        tensors |= fit_tables(tensors, config, where)
         model.load_state_dict({name: tensor.to(device, dtype) for name, tensor in tensors.items()}, assign=True)
         model.text_encoder.make_buffers(device)
         return model.eval().requires_grad_(False)
@@ -235,7 +247,7 @@ def load_internvideo2(
     else:
         config = config or InternVideo2Config()
         weights = read_official(path, config, model_shapes(config))
-    model = InternVideo2.from_weights(weights, device, dtype)
+    model = InternVideo2.from_weights(weights, str(path), device, dtype)
     if compiled:
         for block in model.vision_encoder.blocks:
             block.compile()

@@ -119,12 +119,12 @@ def read_converted(directory: Path) -> StoredWeights:
         UserError: If the directory is damaged or holds something else.
     """
     tensors, meta = load_checkpoint(directory)
-    if meta.get("kind") != KIND or VOCABULARY not in tensors:
+    if meta.get("kind") != KIND or VOCABULARY not in tensors or not isinstance(meta.get("config"), dict):
         raise UserError(f"{directory} holds no InternVideo2: give a directory that `genrl vlm convert` wrote")
     config = from_dict(InternVideo2Config, meta["config"], str(directory))
     vocabulary = bytes(tensors.pop(VOCABULARY).tolist()).decode().split("\n")
     check_vocabulary(vocabulary, config.vocabulary_size, str(directory))
-    return StoredWeights(config, vocabulary, tensors, str(meta["digest"]))
+    return StoredWeights(config, vocabulary, tensors, str(meta.get("digest")))
 
 
 def read_pickled_tensors(file: Path) -> dict[str, Tensor]:
