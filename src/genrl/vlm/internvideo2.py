@@ -36,10 +36,10 @@ class PublishedWeights:
         file: Name of the file.
         page: Where it is published; its terms are accepted there, with an account.
         licence: Of the weights.
-        gated: Whether the file can be had without accepting terms.
-        file_gb: Size of the file.
-        parameters: Of the whole file; `used` are those that embeddings need.
-        used: See above.
+        gated: Whether terms must be accepted before the file can be had.
+        file_gb: Size of the file in GB.
+        parameters: Numbers in the file.
+        used: Those of them that embeddings need.
         tflop_per_clip: Arithmetic of one clip of 8 frames.
     """
 
