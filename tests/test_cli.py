@@ -152,7 +152,7 @@ def test_the_message_is_found_in_either_frame() -> None:
     [
         (ValueError("two\nlines"), "two lines"),
         (OSError(28, "No space left on device"), "the disk is full"),
-        (ModuleNotFoundError("No module", name="transformers.models"), "pip install 'genrl-mfwm[recipe]'"),
+        (ModuleNotFoundError("No module", name="transformers.models"), "pip install 'genrl-mfwm[vlm]'"),
     ],
 )
 def test_errors_a_user_can_mend_get_one_line(

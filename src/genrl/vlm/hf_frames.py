@@ -69,11 +69,14 @@ class Preprocessing:
         short = min(height, width)
         if short == self.edge:
             return images
-        size = (int(self.edge * height / short), int(self.edge * width / short))
+        new_height, new_width = int(self.edge * height / short), int(self.edge * width / short)
         if self.interpolation == "nearest-exact":
-            return F.interpolate(images, size, mode=self.interpolation)
-        resized = F.interpolate(images, size, mode=self.interpolation, antialias=True, align_corners=False)
-        return resized.round().clamp(0, 255)
+            return F.interpolate(images, (new_height, new_width), mode=self.interpolation)
+        # As Pillow does: first the rows, then the columns, whole numbers after each.
+        for size in ((height, new_width), (new_height, new_width)):
+            images = F.interpolate(images, size, mode=self.interpolation, antialias=True, align_corners=False)
+            images = images.round().clamp(0, 255)
+        return images
 
     def _cut(self, images: Tensor) -> Tensor:
         top, left = ((side - self.size) // 2 for side in images.shape[-2:])

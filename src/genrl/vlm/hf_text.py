@@ -82,7 +82,7 @@ class TextTokens:
             return [] if number is None else [number]
 
         self._begin, self._end, self._pad = special(style.begin), special(style.end), special(style.pad)
-        self._unknown = {find("<unk>"), find("▁")} - {None}
+        self._unknown = {find(token) for token in ("<unk>", "▁", ".")}
 
     def ids(self, text: str) -> list[int]:
         """Token ids of a text, without padding.

@@ -228,9 +228,7 @@ def load_vlm(
         entry, where = _parse(name)
         model = entry.load(entry, Request(where, torch.device(device), getattr(torch, dtype), frames))
     if frames is not None and model.frames_per_clip != frames:
-        raise UserError(
-            f"--frames {frames}: VLM {name!r} reads {model.frames_per_clip} frames at a time, no other number"
-        )
+        raise UserError(f"VLM {name!r} reads clips of {model.frames_per_clip} frames only, not of {frames} (--frames)")
     if isinstance(model, torch.nn.Module):
         model.to(device).eval().requires_grad_(False)
     return model
