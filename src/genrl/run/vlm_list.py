@@ -9,6 +9,8 @@ from rich.table import Table
 from genrl.infra.progress import table_console
 from genrl.vlm.registry import ENTRIES, VlmEntry, find_vlm
 
+HEAD = ("vlm", "reads", "embedding", "frames", "licence", "download", "default checkpoint")
+
 
 @dataclass(frozen=True)
 class VlmListConfig:
@@ -21,16 +23,17 @@ class VlmListConfig:
 
 def vlm_list(config: VlmListConfig) -> list[VlmEntry]:
     """Prints a table and returns the entries."""
-    table = Table("vlm", "reads", "embedding", "frames", "licence", "download", "default checkpoint", "here")
+    table = Table(*HEAD, "here")
+    table.columns[len(HEAD) - 1].overflow = "fold"  # Hub ids are there to be copied.
     entries = list(ENTRIES.values())
     for entry in entries:
-        table.add_row(*row(entry), "yes" if find_vlm(entry.name) else "no")
+        table.add_row(*describe(entry), "yes" if find_vlm(entry.name) else "no")
     table_console().print(table)
     return entries
 
 
-def row(entry: VlmEntry) -> list[str]:
-    """What is known of a family, as text."""
+def describe(entry: VlmEntry) -> list[str]:
+    """What is known of a family, as text, in the order of `HEAD`."""
     size = f"{entry.download / 1000:.1f} GB" if entry.download >= 1000 else f"{entry.download} MB"
     download = (size + (", gated" if entry.gated else "")) if entry.download else "none"
     numbers = [str(entry.embed_dim), str(entry.frames_per_clip)]

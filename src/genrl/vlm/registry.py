@@ -123,7 +123,7 @@ def _load_internvideo2(entry: VlmEntry, request: Request) -> VideoLanguageModel:
         named = "" if request.where == entry.where else f" at {request.where}"
         raise UserError(
             f"--vlm internvideo2: no weights{named}: accept the conditions at https://huggingface.co/{entry.where}, "
-            f"download {INTERNVIDEO2_FILE} there, and put it into ~/.cache/genrl/internvideo2, "
+            f"download {INTERNVIDEO2_FILE} there, put it into ~/.cache/genrl/internvideo2 (docs/vlm.md), "
             f"or name it with {INTERNVIDEO2_VARIABLE} or --vlm internvideo2=FILE"
         )
     from genrl.vlm.internvideo2 import load_internvideo2
