@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -234,13 +235,18 @@ def cached(hub: Path, repository: str, revision: str = "main", commit: str = "a"
     return snapshot
 
 
-def test_a_cached_checkpoint_is_found_with_its_weights_only(hub: Path) -> None:
+def test_a_cached_checkpoint_is_found_once_it_is_whole(hub: Path) -> None:
     snapshot = cached(hub, "owner/name")
-    assert local_checkpoint("owner/name") is None
-    (snapshot / "model.safetensors").touch()
+    for part in ("tokenizer.json", "preprocessor_config.json", "model.safetensors"):
+        assert local_checkpoint("owner/name") is None
+        (snapshot / part).touch()
     assert local_checkpoint("owner/name") == snapshot
     pinned = cached(hub, "owner/name", "b" * 40, "b" * 40)
-    (pinned / "pytorch_model.bin").touch()
+    parts = {"weight_map": {"x": "pytorch_model-1.bin", "y": "pytorch_model-2.bin"}}
+    (pinned / "pytorch_model.bin.index.json").write_text(json.dumps(parts))
+    for part in ("vocab.json", "processor_config.json", "pytorch_model-1.bin", "pytorch_model-2.bin"):
+        assert local_checkpoint(f"owner/name@{'b' * 40}") is None
+        (pinned / part).touch()
     assert local_checkpoint(f"owner/name@{'b' * 40}") == pinned and local_checkpoint("owner/other") is None
 
 
@@ -293,7 +299,7 @@ def test_safetensors_are_downloaded_first_and_pickles_only_without_them(hub: Pat
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     assert fetch_checkpoint("owner/name", "clip") == tmp_path
-    assert ["*.safetensors" in patterns for patterns in calls] == [True, False]
+    assert ["model*.safetensors" in patterns for patterns in calls] == [True, False]
 
 
 OFFLINE = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from pathlib import Path
@@ -11,8 +12,10 @@ from genrl.infra.errors import UserError
 HUB_ID = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 """`owner/name`, or `owner/name@revision` for another branch or commit than main."""
 DESCRIPTIONS = ["*.json", "*.txt", "*.model"]
-WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
-"""Files of weights, the first kind preferred: it cannot hold code."""
+WEIGHTS = {"model.safetensors": "model*.safetensors", "pytorch_model.bin": "pytorch_model*.bin"}
+"""File of weights -> pattern of its parts; the first kind is preferred: it cannot hold code."""
+PROCESSORS = ("preprocessor_config.json", "processor_config.json", "video_preprocessor_config.json")
+TOKENIZERS = ("tokenizer.json", "vocab.json", "spiece.model")
 
 
 def local_checkpoint(where: str) -> Path | None:
@@ -32,14 +35,25 @@ def local_checkpoint(where: str) -> Path | None:
     except ModuleNotFoundError:
         return None
     file = try_to_load_from_cache(match["repository"], "config.json", revision=match["revision"])
-    if isinstance(file, str) and has_weights(Path(file).parent):
+    if isinstance(file, str) and _is_whole(Path(file).parent):
         return Path(file).parent
     return None
 
 
-def has_weights(directory: Path) -> bool:
-    """Whether a directory holds files of weights."""
-    return any(next(directory.glob(pattern), None) is not None for pattern in WEIGHTS)
+def _is_whole(directory: Path) -> bool:
+    """Whether nothing is missing that a model is loaded from: other programs may have downloaded parts."""
+    parts = (PROCESSORS, TOKENIZERS)
+    return _has_weights(directory) and all(any((directory / name).is_file() for name in names) for names in parts)
+
+
+def _has_weights(directory: Path) -> bool:
+    """Whether a directory holds weights, in one file or in all parts that an index names."""
+    for name in WEIGHTS:
+        index = directory / f"{name}.index.json"
+        parts = json.loads(index.read_text())["weight_map"].values() if index.is_file() else [name]
+        if all((directory / part).is_file() for part in parts):
+            return True
+    return False
 
 
 def fetch_checkpoint(where: str, family: str) -> Path:
@@ -86,8 +100,8 @@ def fetch_checkpoint(where: str, family: str) -> Path:
 def _download(repository: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
 
-    for weights in WEIGHTS:
+    for weights in WEIGHTS.values():
         directory = Path(snapshot_download(repository, revision=revision, allow_patterns=[*DESCRIPTIONS, weights]))
-        if has_weights(directory):
+        if _has_weights(directory):
             return directory
     raise FileNotFoundError(f"{repository} has no weights for PyTorch")
