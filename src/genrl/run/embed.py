@@ -58,7 +58,9 @@ def embed(config: EmbedConfig) -> list[Path]:
                 "--fresh computes them anew"
             )
     for path in stores:
-        if not config.fresh and Store.open(path).embedded_rows(model.name) == Store.open(path).num_frames:
+        store = Store.open(path)
+        whole = store.num_frames and store.embedded_rows(model.name) == store.num_frames
+        if not config.fresh and whole and store.embedding_info(model.name).source == source:
             print(f"{path}: embeddings {model.name!r} are complete", file=sys.stderr)
         else:
             _embed_store(path, model, info, config.fresh)
