@@ -71,6 +71,7 @@ def test_every_spelling_has_a_safe_column_and_a_source_that_finds_it_again(tmp_p
         ("clip=openai/clip-vit-large-patch14", "clip", "clip=openai/clip-vit-large-patch14"),
         ("videoprism", "videoprism", f"videoprism={videoprism}"),
         ("internvideo2", "internvideo2", "internvideo2"),
+        ("imported", "imported", "imported"),  # Not known: the column of somebody else's model.
     ]:
         assert (column_name(name), vlm_source(name)) == (column, source)
         assert column_name(source) == column and vlm_source(source) == source

@@ -23,7 +23,7 @@ import torch
 from genrl.infra.errors import UserError, did_you_mean
 from genrl.vlm.hub import fetch_checkpoint, local_checkpoint
 from genrl.vlm.mini import MINI_VLM_DIRECTORY, MiniVLM
-from genrl.vlm.own import OWN_CLASS, load_own
+from genrl.vlm.own import OWN_CLASS, SAFE_NAME, load_own
 from genrl.vlm.protocol import VideoLanguageModel
 
 Dtype = Literal["float32", "bfloat16", "float16"]
@@ -173,15 +173,18 @@ def list_vlms() -> list[str]:
 
 
 def column_name(name: str) -> str:
-    """Name of the embedding column that a `--vlm` writes: that of its family, whatever the checkpoint."""
+    """Name of the embedding column that a `--vlm` writes: that of its family, whatever the checkpoint.
+
+    A name that is not known stands for itself: imported stores have columns of models that are not here.
+    """
     if OWN_CLASS.fullmatch(name):
         return load_vlm(name).name
-    return _parse(name)[0].name
+    return name if _is_foreign(name) else _parse(name)[0].name
 
 
 def vlm_source(name: str) -> str:
     """A `--vlm` that means the same from any working directory, and after the defaults have changed."""
-    if OWN_CLASS.fullmatch(name):
+    if OWN_CLASS.fullmatch(name) or _is_foreign(name):
         return name
     entry, where = _parse(name)
     path = Path(where).expanduser()
@@ -232,6 +235,11 @@ def load_vlm(
     if isinstance(model, torch.nn.Module):
         model.to(device).eval().requires_grad_(False)
     return model
+
+
+def _is_foreign(name: str) -> bool:
+    """Whether it may be the column of a model that is not known here."""
+    return name not in ENTRIES and not Path(name).is_dir() and SAFE_NAME.fullmatch(name) is not None
 
 
 def _parse(name: str) -> tuple[VlmEntry, str]:
