@@ -17,6 +17,8 @@ from statistics import mean
 from typing import Any
 
 from genrl.envs.tasks import TASKS
+from genrl.run.vlm_list import HEAD, describe
+from genrl.vlm.registry import ENTRIES
 
 DOCS = Path(__file__).parents[1] / "docs"
 GROUPS = ("own look", "random looks", "simulated")
@@ -88,6 +90,18 @@ def task_table(report: Json) -> str:
     return table(["task", "group", "prompt", "score 0", "score 1", "nothing", "random"], rows)
 
 
+def vlm_table(_: Json) -> str:
+    """The families of the registry with their default checkpoints."""
+    rows = []
+    for entry in ENTRIES.values():
+        name, *facts, where = describe(entry)
+        repository = where.split("@")[0]
+        rows.append(
+            [f"`{name}`", *facts, f"[{repository}](https://huggingface.co/{repository})" if entry.where else where]
+        )
+    return table(HEAD, rows)
+
+
 def returns(row: Json) -> str:
     """Mean return and, where episodes differ, the least and the largest."""
     mean, low, high = (f"{row[name]:.0f}" for name in ("mean", "low", "high"))
@@ -103,10 +117,11 @@ TABLES: dict[str, tuple[str, Callable[[Json], str]]] = {
     "retrieval": ("mini_vlm_retrieval.json", retrieval_table),
     "retrieval-by-behaviour": ("mini_vlm_retrieval.json", retrieval_by_behaviour),
     "tasks": ("task_returns.json", task_table),
+    "vlms": ("", vlm_table),
     "walker-scores": ("walker_mini_training/scores.json", score_table),
     "walker-prediction": ("walker_mini_training/prediction.json", prediction_table),
 }
-"""Table -> file of its measurements, and what writes it."""
+"""Table -> file of its measurements, where it has any, and what writes it."""
 
 
 def filled(card: str) -> str:
@@ -114,7 +129,8 @@ def filled(card: str) -> str:
 
     def replace(match: re.Match[str]) -> str:
         source, write = TABLES[match[2]]
-        return match[1] + write(json.loads((DOCS / source).read_text())) + match[3]
+        measured = json.loads((DOCS / source).read_text()) if source else {}
+        return match[1] + write(measured) + match[3]
 
     return BLOCK.sub(replace, card)
 

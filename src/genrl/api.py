@@ -20,7 +20,7 @@ def load(model: str | Path = "walker-mini", device: str = "auto", vlm: str | Non
     Args:
         model: Name or directory.
         device: auto, cpu or cuda.
-        vlm: Directory of the VLM, where the model was trained with one of your own.
+        vlm: Where the model's VLM is, if not where it was in training, as `--vlm` takes it.
 
     Raises:
         UserError: If there is none.
@@ -58,7 +58,7 @@ def learn(model: PromptedModel | str | Path, prompt: str, preset: str = "mini", 
     if isinstance(model, str | Path):
         model_name = str(model)
     else:
-        model_name, options = model.name, {"vlm": model.vlm_name} | options
+        model_name, options = model.name, {"vlm": model.named_vlm} | options
     if "out" in options:
         options["out"] = Path(options["out"])
     presets = PRESETS["learn"]

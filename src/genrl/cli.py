@@ -73,6 +73,9 @@ VERBS = {
     "vlm convert": Verb(
         "genrl.run.vlm_convert", "ConvertConfig", "convert", "InternVideo2's published file -> a directory to load from"
     ),
+    "vlm list": Verb(
+        "genrl.run.vlm_list", "VlmListConfig", "vlm_list", "the video-language models, and which are here"
+    ),
     "embed": Verb("genrl.run.embed", "EmbedConfig", "embed", "add a VLM's clip embeddings to a store"),
     "pretrain": Verb("genrl.run.pretrain", "PretrainConfig", "pretrain", "store -> multimodal-foundation world model"),
     "practice": Verb(

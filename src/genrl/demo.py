@@ -51,7 +51,8 @@ class DemoConfig:
     model: str = "walker-mini"
     """Shipped model, or a directory made by `genrl pretrain`."""
     vlm: str | None = None
-    """Directory of the VLM, where the model was trained with one of your own (`genrl train-vlm`)."""
+    """Where the model's VLM is, if not where it was in training: NAME=WHERE, the directory of a trained mini VLM, or
+    package:Class (`genrl vlm list`)."""
     updates: int | None = None
     """Most updates of actor and critic; by default those of `genrl learn`."""
     episodes: int = 3

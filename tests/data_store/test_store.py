@@ -223,6 +223,20 @@ def test_embeddings_of_other_weights_are_refused_unless_fresh(tmp_path) -> None:
     assert (store.read("embedding/mini", 0, 20) == 2.0).all()
 
 
+def test_a_column_remembers_where_its_weights_are_and_older_ones_do_not_say(tmp_path) -> None:
+    path = write_counting(tmp_path / "store", [20])
+    for source in ("clip=here", "clip=there", ""):
+        with EmbeddingWriter(path, dataclasses.replace(INFO, source=source)) as writer:
+            if not writer.done_rows:
+                writer.write(0, np.ones((20, 4), np.float32))
+    store = Store.open(path)
+    assert store.embedding_info("mini").source == "clip=there" and store.embedded_rows("mini") == 20
+    table = json.loads((path / layout.TABLE_FILE).read_text())
+    del table["embeddings"]["mini"]["info"]["source"]
+    (path / layout.TABLE_FILE).write_text(json.dumps(table))
+    assert Store.open(path).embedding_info("mini") == INFO and Store.open(path).embedding_info("mini").source == ""
+
+
 def test_episodes_added_after_embedding_leave_the_column_unfinished(tmp_path) -> None:
     path = write_counting(tmp_path / "store", [20])
     with EmbeddingWriter(path, INFO) as writer:

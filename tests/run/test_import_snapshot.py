@@ -141,7 +141,10 @@ def test_nothing_but_a_model_is_replaced_and_that_only_when_asked(
 def test_a_prompt_in_words_needs_the_vlm_of_the_model(model: Path, complaint: Callable[..., str]) -> None:
     words = ("imagine", "--model", model, "--prompt", "walking")
     said = complaint(*words)
-    assert "was trained with VLM 'internvideo2', which is not here (known: mini" in said and "--text-embedding" in said
+    assert (
+        "was trained with VLM 'internvideo2', which is not here (--vlm internvideo2: no weights" in said
+        and "--text-embedding" in said
+    )
     said = complaint(*words, "--vlm", "mini")
     assert "was trained with VLM 'internvideo2'" in said and "but the one here is 'mini'" in said
 

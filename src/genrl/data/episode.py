@@ -45,6 +45,8 @@ class EmbeddingInfo:
     frames_per_clip: int
     checksum: str
     """Identity of the weights that made it; columns of equal name but other checksum do not mix."""
+    source: str = field(default="", compare=False)
+    """The `--vlm` that finds the weights again; empty when nobody said."""
 
 
 @dataclass(frozen=True)

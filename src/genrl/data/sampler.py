@@ -201,7 +201,7 @@ def _common_embedding(stores: Sequence[Store], name: str) -> EmbeddingInfo:
     first = stores[0].embedding_info(name)
     for store in stores:
         info = store.embedding_info(name)
-        command = f"genrl embed --data {store.path} --vlm {name}"
+        command = f"genrl embed --data {store.path} --vlm {first.source or name}"
         if info != first:
             raise UserError(
                 f"{store.path} has embeddings {name!r} from other weights than {stores[0].path} "

@@ -236,6 +236,9 @@ class EmbeddingWriter:
                     self._table.embeddings[info.name] = EmbeddingColumn(info, 0)
                     layout.commit_table(self.path, self._table)
                     _create_column(self.path, info, self._table.shard_frames)
+            elif info.source and info.source != column.info.source:  # The same weights lie elsewhere now.
+                column.info = info
+                layout.commit_table(self.path, self._table)
             self._info = info
             self._array = layout.open_array(self.path, f"embedding/{info.name}", write=True)
         except BaseException:

@@ -49,6 +49,8 @@ class ModelSpec:
     vlm_checksum: str
     embed_dim: int
     frames_per_clip: int
+    vlm_source: str = ""
+    """The `--vlm` that finds the VLM; its column's name is `vlm`. Empty when nobody said."""
 
     @property
     def frames_per_second(self) -> float:

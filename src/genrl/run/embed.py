@@ -14,7 +14,7 @@ from genrl.infra.compute import DeviceName, pick_device
 from genrl.infra.errors import UserError
 from genrl.infra.progress import ProgressReport
 from genrl.vlm.protocol import VideoLanguageModel
-from genrl.vlm.registry import load_vlm
+from genrl.vlm.registry import Dtype, load_vlm, vlm_source
 
 
 @dataclass(frozen=True)
@@ -24,10 +24,15 @@ class EmbedConfig:
     data: tuple[Path, ...]
     """Episode stores, or directories of stores."""
     vlm: str = "mini"
-    """A model of the registry, or the directory of a trained mini VLM."""
+    """A name (`genrl vlm list`), NAME=WHERE for another checkpoint (a directory or hub id), the directory of a trained
+    mini VLM, or package:Class."""
     device: DeviceName = "auto"
     fresh: bool = False
     """Embed anew, whatever the stores hold."""
+    dtype: Dtype = "float32"
+    """Precision of the computation; bfloat16 is faster on a GPU."""
+    frames: int | None = None
+    """Frames of a clip, where the model leaves them open (by default as many as it was trained with, or 8)."""
 
 
 def embed(config: EmbedConfig) -> list[Path]:
@@ -39,19 +44,23 @@ def embed(config: EmbedConfig) -> list[Path]:
     stores = find_stores(config.data)
     if not stores:
         raise UserError("no episode store was named; pass --data STORE")
-    model = load_vlm(config.vlm, pick_device(config.device))
-    info = EmbeddingInfo(model.name, model.embed_dim, model.frames_per_clip, model.checksum)
+    model = load_vlm(config.vlm, pick_device(config.device), config.dtype, config.frames)
+    source = vlm_source(config.vlm)
+    info = EmbeddingInfo(model.name, model.embed_dim, model.frames_per_clip, model.checksum, source)
     for path in stores:
         store = Store.open(path)
         # Before anything is written to any store.
         if model.name in store.embeddings and not config.fresh and store.embedding_info(model.name) != info:
-            was = store.embedding_info(model.name).checksum
+            was = store.embedding_info(model.name)
             raise UserError(
-                f"{path} has embeddings {model.name!r} from other weights (checksum {was}, now {model.checksum}); "
+                f"{path} has embeddings {model.name!r} from other weights (checksum {was.checksum} with "
+                f"{was.frames_per_clip} frames, now {model.checksum} with {model.frames_per_clip}); "
                 "--fresh computes them anew"
             )
     for path in stores:
-        if not config.fresh and Store.open(path).embedded_rows(model.name) == Store.open(path).num_frames:
+        store = Store.open(path)
+        whole = store.num_frames and store.embedded_rows(model.name) == store.num_frames
+        if not config.fresh and whole and store.embedding_info(model.name).source == source:
             print(f"{path}: embeddings {model.name!r} are complete", file=sys.stderr)
         else:
             _embed_store(path, model, info, config.fresh)

@@ -33,7 +33,8 @@ class ImagineConfig:
     model: str = "walker-mini"
     """Shipped model, or a directory made by `genrl pretrain`."""
     vlm: str | None = None
-    """Directory of the VLM, where the model was trained with one of your own (`genrl train-vlm`)."""
+    """Where the model's VLM is, if not where it was in training: NAME=WHERE, the directory of a trained mini VLM, or
+    package:Class (`genrl vlm list`)."""
     prompt: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """Text; may be given several times."""
     video: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction] = ()

@@ -79,7 +79,8 @@ class PracticeConfig:
     model: str = ""
     """Model to start from: a directory made by `genrl pretrain`, or a shipped one."""
     vlm: str | None = None
-    """Directory of the VLM, where the model was trained with one of your own (`genrl train-vlm`)."""
+    """Where the model's VLM is, if not where it was in training: NAME=WHERE, the directory of a trained mini VLM, or
+    package:Class (`genrl vlm list`)."""
     data: tuple[Path, ...] = ()
     """Stores with embeddings, or directories of stores: what the model was pretrained on."""
     out: Path | None = None
@@ -267,7 +268,8 @@ class Practising:
         with StoreWriter.open(partial, shared) as writer:
             for episode in episodes.episodes():
                 writer.add(episode, SOURCE)
-        embed(EmbedConfig((partial,), self.prompted.vlm_name, self.config.device))
+        spec = self.model.spec
+        embed(EmbedConfig((partial,), self.prompted.vlm_name, self.config.device, frames=spec.frames_per_clip))
         partial.rename(store)
         reward = self._real_reward(episodes)
         print(f"round {turn}: latent reward of what really happened {reward:.3f}", file=sys.stderr)

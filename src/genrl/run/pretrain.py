@@ -25,7 +25,7 @@ from genrl.models.foundation import FoundationConfig, FoundationModel, ModelSpec
 from genrl.models.latents import LatentCache
 from genrl.models.learner import FoundationLearner, FoundationLearnerConfig, FrameLearner, LatentLearner
 from genrl.run.prompting import load_model
-from genrl.vlm.registry import column_name, load_vlm
+from genrl.vlm.registry import column_name, load_vlm, vlm_source
 
 LEARNERS: dict[str, type[FoundationLearner]] = {
     "frame": FrameLearner,
@@ -115,7 +115,7 @@ class PretrainConfig:
     out: Path | None = None
     """Run directory; by default named after verb, data and options."""
     vlm: str = "mini"
-    """Video-language model whose embeddings the stores hold (`genrl embed`): a name, or a directory."""
+    """Video-language model whose embeddings the stores hold, as `genrl embed` was given it."""
     world_model: str | None = None
     """Start from the world model of this model (a name or directory): to connect it to another VLM, or to go on in the
     latent stage (--joint.updates 0)."""
@@ -295,9 +295,11 @@ def model_spec(config: PretrainConfig, samplers: Mapping[str, WindowSampler]) ->
     infos = [sampler.embedding_info for sampler in samplers.values() if sampler.embedding_info]
     if infos:
         name, checksum, dim, frames = infos[0].name, infos[0].checksum, infos[0].dim, infos[0].frames_per_clip
+        source = infos[0].source
     else:
         vlm = load_vlm(config.vlm)
         name, checksum, dim, frames = vlm.name, vlm.checksum, vlm.embed_dim, vlm.frames_per_clip
+        source = ""
     for stage, sampler in samplers.items():
         window = getattr(config, stage).window
         if sampler.embedding_info and window % frames:
@@ -318,6 +320,7 @@ def model_spec(config: PretrainConfig, samplers: Mapping[str, WindowSampler]) ->
         vlm_checksum=checksum,
         embed_dim=dim,
         frames_per_clip=frames,
+        vlm_source=source or vlm_source(config.vlm),
     )
 
 

@@ -22,8 +22,9 @@ from genrl.infra.errors import UserError, did_you_mean
 from genrl.interop.original_import import IMPORTED_CHECKSUM
 from genrl.models.foundation import FoundationModel
 from genrl.models.state import LatentState
+from genrl.vlm.own import OWN_CLASS
 from genrl.vlm.protocol import VideoLanguageModel
-from genrl.vlm.registry import list_vlms, load_vlm
+from genrl.vlm.registry import find_vlm, load_vlm
 
 ASSETS = Path(__file__).parents[1] / "assets"
 REFERENCE_PROMPTS = ASSETS / "reference_prompts.json"
@@ -69,7 +70,8 @@ class PromptedModel:
     Attributes:
         model: Frozen foundation model.
         name: What it was loaded as.
-        vlm_name: The VLM to use; the model says which unless given.
+        vlm_name: The `--vlm` to use; the model says which unless given.
+        named_vlm: The one that was given, or None.
         general: Policy for every prompt, or None where the model has none (`genrl practice` trains it).
     """
 
@@ -85,23 +87,24 @@ class PromptedModel:
         self.name = name
         self.device = device
         self.general = general
-        self.vlm_name = vlm or model.spec.vlm
+        self.vlm_name = vlm or model.spec.vlm_source or model.spec.vlm
+        self._own_class = OWN_CLASS.fullmatch(self.vlm_name) is not None
+        self.named_vlm = vlm
 
     @property
     def has_vlm(self) -> bool:
-        """Whether the VLM is here; without, a prompt can only be an embedding of it."""
-        return self.vlm_name in list_vlms() or Path(self.vlm_name).is_dir()
+        """Whether the VLM is on this machine; without, a prompt can only be an embedding of it.
+
+        A class that is no part of this package is used only where the user named it: a model that comes from elsewhere
+        must not choose what code is run.
+        """
+        return self.named_vlm is not None if self._own_class else find_vlm(self.vlm_name) is not None
 
     @cached_property
     def vlm(self) -> VideoLanguageModel:
         """The model's VLM, loaded when first needed; another one is refused."""
         spec = self.model.spec
-        if not self.has_vlm and self.vlm_name == spec.vlm:
-            raise UserError(
-                f"model {self.name} was trained with VLM {spec.vlm!r}, which is not here "
-                f"(known: {', '.join(list_vlms())}); give the prompt as an embedding of it (--text-embedding FILE)"
-            )
-        vlm = load_vlm(self.vlm_name, self.device)
+        vlm = self._load_vlm()
         if spec.vlm_checksum == IMPORTED_CHECKSUM:  # Those who made the embeddings recorded no checksum.
             fits = (vlm.name, vlm.embed_dim) == (spec.vlm, spec.embed_dim)
         else:
@@ -109,9 +112,24 @@ class PromptedModel:
         if not fits:
             raise UserError(
                 f"model {self.name} was trained with VLM {spec.vlm!r} of checksum {spec.vlm_checksum}, "
-                f"but the one here is {vlm.name!r} of {vlm.checksum}; use the VLM it was made with (--vlm DIR)"
+                f"but the one here is {vlm.name!r} of {vlm.checksum}; use the VLM it was made with (--vlm NAME=WHERE)"
             )
         return vlm
+
+    def _load_vlm(self) -> VideoLanguageModel:
+        spec = self.model.spec
+        if self.named_vlm is not None:
+            return load_vlm(self.vlm_name, self.device, frames=spec.frames_per_clip)
+        trained = f"model {self.name} was trained with VLM {spec.vlm!r}"
+        if self._own_class:
+            raise UserError(f"{trained}, a class of your own; name it to have it run: --vlm {self.vlm_name}")
+        try:
+            return load_vlm(self.vlm_name, self.device, frames=spec.frames_per_clip)
+        except UserError as error:
+            raise UserError(
+                f"{trained}, which is not here ({error}); say where it is (--vlm {spec.vlm}=WHERE), or give the "
+                "prompt as an embedding of it (--text-embedding FILE)"
+            ) from error
 
     def prompt(self, text: str, *wordings: str) -> Prompt:
         """A prompt in words; several wordings make one prompt, their mean embedding."""
@@ -247,7 +265,7 @@ def load_model(name: str | Path, device: torch.device | str = "cpu", vlm: str | 
     Args:
         name: The model.
         device: Where it computes.
-        vlm: The video-language model, where it is not one of the registry: a directory made by `genrl train-vlm`.
+        vlm: The `--vlm` to use, where the video-language model is not where the model was trained with it.
 
     Raises:
         UserError: If there is none.

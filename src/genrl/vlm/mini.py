@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from genrl.infra.checkpoint import load_checkpoint, save_checkpoint
 from genrl.infra.config import from_dict, to_dict
 from genrl.infra.errors import UserError
+from genrl.vlm.clips import check_clips, middle_square, resample_clips
 from genrl.vlm.protocol import check_texts
 from genrl.vlm.tokens import TokenVectors
 from genrl.vlm.towers import MiniVLMConfig, TextTower, VideoTower
@@ -75,8 +76,7 @@ class MiniVLM(nn.Module):
     @torch.no_grad()
     def embed_video(self, clips: Tensor) -> Tensor:
         """Embed (N, L, h, w, 3) uint8 clips as (N, E) unit vectors; L and size are brought to the model's."""
-        if clips.ndim != 5 or clips.shape[-1] != 3 or clips.dtype != torch.uint8 or clips.shape[1] == 0:
-            raise ValueError(f"clips must be (N, L, h, w, 3) uint8, got {tuple(clips.shape)} {clips.dtype}")
+        check_clips(clips)
         chunks = [self.video(self._fit(chunk)) for chunk in clips.split(CLIPS_AT_ONCE)]
         return torch.cat(chunks) if chunks else torch.zeros(0, self.embed_dim, device=self.device)
 
@@ -107,19 +107,12 @@ class MiniVLM(nn.Module):
 
     def _fit(self, clips: Tensor) -> Tensor:
         """Clips of the model's length, each new frame the nearest old one, and of the model's size."""
-        if clips.shape[1] != self.frames_per_clip:
-            positions = torch.linspace(0, clips.shape[1] - 1, self.frames_per_clip).round().long()
-            clips = clips[:, positions.to(clips.device)]
-        return self._fit_size(clips)
+        return self._fit_size(resample_clips(clips, self.frames_per_clip))
 
     def _fit_size(self, clips: Tensor) -> Tensor:
         """Clips on the model's device, cut to the square in their middle and resized, (N, L, size, size, 3) uint8."""
-        clips = clips.to(self.device)
-        height, width = clips.shape[2:4]
-        side = min(height, width)
-        top, left = (height - side) // 2, (width - side) // 2
-        clips = clips[:, :, top : top + side, left : left + side]
-        if side == self.image_size:
+        clips = middle_square(clips.to(self.device))
+        if clips.shape[2] == self.image_size:
             return clips
         images = clips.flatten(0, 1).permute(0, 3, 1, 2).float()
         size = (self.image_size, self.image_size)
