@@ -19,6 +19,7 @@ from genrl.interop.original_import import report_path
 from genrl.run.data import ExportConfig, export
 from tests.interop.foreign import STEP, counting_frames, steps_of, write_lerobot, write_lossless
 from tests.interop.travel import SPEC, assert_same, noisy_episode, run_import, write_store
+from tests.phone_videos import turn_video
 
 pa = pytest.importorskip("pyarrow", reason="the extra `data` is not installed")
 pq = pytest.importorskip("pyarrow.parquet")
@@ -77,6 +78,15 @@ def test_images_of_another_size_are_resized_and_that_is_said(tmp_path: Path, cap
     assert report.resized == {"48 x 64": 2}
     assert "images of 48 x 64 are resized to 32 x 32" in capsys.readouterr().err
     assert steps_of(Store.open(tmp_path / "store").read("frames", 0, 6)) == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_camera_mounted_sideways_is_seen_upright(tmp_path: Path) -> None:
+    root = write_lerobot(tmp_path / "cups")
+    frames = counting_frames(11)
+    frames[:, :16] = 200  # bright above
+    turn_video(write_lossless(next(root.rglob("*.mp4")), np.rot90(frames, axes=(1, 2))), "90")
+    run_import(root, tmp_path / "store")
+    assert np.array_equal(Store.open(tmp_path / "store").read("frames", 0, 11), frames)
 
 
 def test_images_may_lie_in_the_table_instead_of_a_video(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from genrl.data.store import Store
 from genrl.infra.errors import UserError
 from tests.interop.foreign import STEP, counting_actions, counting_frames, steps_of, write_lossless
 from tests.interop.travel import run_import
+from tests.phone_videos import turn_video
 
 
 def write_csv(file: Path, columns: dict[str, object]) -> None:
@@ -93,6 +94,22 @@ def test_gifs_are_videos_too_and_their_rate_is_read(tmp_path: Path) -> None:
     store = Store.open(tmp_path / "store")
     assert store.spec.control_timestep == pytest.approx(0.05)
     assert steps_of(store.episode(0).frames) == [0, 1, 2, 3, 4, 5]
+
+
+def test_videos_filmed_sideways_stand_upright_in_the_store(tmp_path: Path) -> None:
+    folder = tmp_path / "walks"
+    frames = counting_frames(6)
+    frames[:, :16] = 200  # bright above
+    for turns, degrees in enumerate(("", "90", "180", "270")):
+        # Stored so that a clockwise turn by the degrees makes it right.
+        video = write_lossless(folder / f"a{degrees}.mp4", np.rot90(frames, turns, axes=(1, 2)))
+        np.save(video.with_suffix(".npy"), counting_actions(6))
+        if degrees:
+            turn_video(video, degrees)
+    assert run_import(folder, tmp_path / "store").imported == 4
+    store = Store.open(tmp_path / "store")
+    for index in range(4):
+        assert np.array_equal(store.episode(index).frames, frames)
 
 
 def test_broken_videos_and_actions_are_set_aside_and_named(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from PIL import Image
 
 from genrl.data.episode import Array, Episode
 from genrl.infra.errors import UserError
+from genrl.infra.media import upright_frame
 from genrl.interop.actions import ActionUnits, after_frames, fitted_units, given_units
 from genrl.interop.importing import FoundEpisode, ImportOptions, Provenance, describe, fitted_frames
 from genrl.interop.original import CorruptEpisodeError
@@ -257,4 +258,4 @@ def _frames_from(path: Path, start: float, tolerance: float) -> Iterator[tuple[f
         container.seek(max(0, int(start / stream.time_base)), stream=stream)
         for frame in container.decode(stream):
             if frame.time is not None and frame.time >= start - tolerance:
-                yield frame.time, np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
+                yield frame.time, upright_frame(frame)
