@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -117,11 +118,11 @@ def video_rate(path: str | Path) -> float | None:
 def upright_frame(frame: av.VideoFrame) -> Frames:
     """(h, w, 3) uint8 of a decoded frame, turned and mirrored as the file wants it shown; phones film sideways.
 
-    The file's display matrix (`tkhd` of ISO/IEC 14496-12) sends a stored pixel (x, y) to (a x + c y, b x + d y). What is
-    no quarter turn becomes the nearest one.
+    The file's display matrix (`tkhd` of ISO/IEC 14496-12) sends a stored pixel (x, y) to (a x + c y, b x + d y). A turn
+    that is none of quarters becomes the nearest that is.
     """
     pixels = np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
-    data = frame.side_data.get("DISPLAYMATRIX")
+    data: Any = frame.side_data.get("DISPLAYMATRIX")
     if data is None:
         return pixels
     a, b, _, c, d = np.frombuffer(bytes(data), np.int32, count=5).tolist()
