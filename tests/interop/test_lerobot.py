@@ -89,6 +89,45 @@ def test_a_camera_mounted_sideways_is_seen_upright(tmp_path: Path) -> None:
     assert np.array_equal(Store.open(tmp_path / "store").read("frames", 0, 11), frames)
 
 
+def test_a_store_may_have_fewer_frames_a_second(tmp_path: Path) -> None:
+    root = write_lerobot(tmp_path / "cups", lengths=(8, 5), fps=30)
+    run_import(root, tmp_path / "mean", store_fps=10.0)
+    run_import(root, tmp_path / "last", store_fps=10.0, merge="last")
+    mean, last = (Store.open(tmp_path / name) for name in ("mean", "last"))
+    assert (mean.spec.action_repeat, mean.spec.control_timestep) == (1, 0.1)
+    for store in (mean, last):
+        # Frames 0 ... 7; actions 0, 1, 2 lead to frame 3, and 3, 4, 5 to frame 6; frame 7 is left over.
+        assert [steps_of(store.episode(index).frames) for index in (0, 1)] == [[0, 3, 6], [8, 11]]
+        assert store.episode(0).reward.tolist() == [0, 0 + 1 + 2, 3 + 4 + 5]
+        assert store.episode(0).state[:, 0].tolist() == [0, 3, 6]
+        assert store.episode(0).prompt == "pick up the cup"
+    assert np.allclose(mean.episode(0).action[:, 0], STEP * np.array([0, 1, 4]))
+    assert np.allclose(last.episode(0).action[:, 0], STEP * np.array([0, 2, 5]))
+    with pytest.raises(
+        UserError, match=r"cups has 30 frames a second, no whole multiple of --store-fps 20; it can be 30"
+    ):
+        run_import(root, tmp_path / "none", store_fps=20.0)
+    with pytest.raises(UserError, match=r"no whole multiple of --store-fps 60"):
+        run_import(root, tmp_path / "none", store_fps=60.0)
+    assert run_import(root, tmp_path / "said", fps=20.0, store_fps=10.0).frames == 4 + 3
+    with pytest.raises(ValueError, match="--merge last has a meaning only with --store-fps"):
+        run_import(root, tmp_path / "none", merge="last")
+
+
+def test_an_own_export_keeps_its_control_step_at_fewer_frames_a_second(tmp_path: Path) -> None:
+    store = write_store(tmp_path / "walks")  # 2 x 0.025 s
+    export(ExportConfig((store.path,), tmp_path / "out"))
+    run_import(tmp_path / "out", tmp_path / "back", store_fps=10.0)
+    back = Store.open(tmp_path / "back")
+    assert (back.spec.action_repeat, back.spec.control_timestep) == (4, 0.025)
+    # Ten frames, the task ends at the last: a step of one frame's time remains.
+    one, other = store.episode(1), back.episode(1)
+    assert np.array_equal(other.frames, one.frames[[0, 2, 4, 6, 8, 9]])
+    assert np.allclose(other.action[-1], one.action[9]) and np.allclose(other.action[1], one.action[1:3].mean(axis=0))
+    assert other.reward[-2:] == pytest.approx([one.reward[7] + one.reward[8], one.reward[9]])
+    assert other.is_terminal.tolist() == [False] * 5 + [True]
+
+
 def test_images_may_lie_in_the_table_instead_of_a_video(tmp_path: Path) -> None:
     root = write_lerobot(tmp_path / "cups", cameras=())
     file = root / "data/chunk-000/file-000.parquet"

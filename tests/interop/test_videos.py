@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +68,25 @@ def test_one_file_may_hold_the_actions_of_all(tmp_path: Path, kind: str) -> None
     assert run_import(folder, tmp_path / "store").imported == 2
     action = Store.open(tmp_path / "store").episode(1).action
     assert np.allclose(action[:, 1], -STEP * np.array([0, 6, 7, 8, 9, 10]), atol=1e-7)
+
+
+def test_videos_of_several_rates_share_a_store_at_a_rate_of_its_own(tmp_path: Path) -> None:
+    folder = tmp_path / "walks"
+    for name, fps in (("a", 10), ("b", 20), ("c", Fraction(30000, 1001)), ("d", 15)):
+        write_lossless(folder / f"{name}.mp4", counting_frames(8), fps=fps)
+        np.save(folder / f"{name}.npy", counting_actions(8))
+    report = run_import(folder, tmp_path / "store", store_fps=10.0)
+    assert report.imported == 3 and list(report.set_aside) == ["walks/d.mp4"]
+    assert (
+        "15 frames a second, no whole multiple of --store-fps 10; it can be 15, 7.5" in report.set_aside["walks/d.mp4"]
+    )
+    store = Store.open(tmp_path / "store")
+    assert (store.spec.action_repeat, store.spec.control_timestep) == (1, 0.1)
+    for index, shown in enumerate(([0, 1, 2, 3, 4, 5, 6, 7], [0, 2, 4, 6], [0, 3, 6])):
+        episode = store.episode(index)
+        assert steps_of(episode.frames) == shown
+        between = [np.arange(*pair).mean() for pair in itertools.pairwise(shown)]
+        assert np.allclose(episode.action[:, 0], STEP * np.array([0, *between]), atol=1e-7)
 
 
 def test_rewards_states_and_ends_come_along(tmp_path: Path) -> None:

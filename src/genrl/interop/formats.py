@@ -20,8 +20,6 @@ from genrl.interop.original_export import OriginalSink, read_provenance
 from genrl.interop.original_import import ImportReport, import_original, original_spec
 from genrl.interop.videos import VideoSource, find_videos
 
-BOUNDS = {"action_low", "action_high"}
-
 
 @dataclass(frozen=True)
 class Format:
@@ -102,7 +100,7 @@ def export_report_path(out: Path) -> Path:
 def _import_lerobot(source: Path, out: Path, options: ImportOptions) -> ImportReport:
     from genrl.interop.lerobot import LeRobotSource
 
-    return import_episodes(LeRobotSource(source, options, remembered_units(out)), out)
+    return import_episodes(LeRobotSource(source, options, remembered_units(out)), out, options.merge)
 
 
 def _export_lerobot(stores: Sequence[Store], out: Path, lossless: bool) -> ExportReport:
@@ -115,7 +113,7 @@ def _export_lerobot(stores: Sequence[Store], out: Path, lossless: bool) -> Expor
 def _import_minari(source: Path, out: Path, options: ImportOptions) -> ImportReport:
     from genrl.interop.minari import MinariSource
 
-    return import_episodes(MinariSource(source, options), out)
+    return import_episodes(MinariSource(source, options), out, options.merge)
 
 
 def _export_minari(stores: Sequence[Store], out: Path, lossless: bool) -> ExportReport:
@@ -129,7 +127,7 @@ def _export_minari(stores: Sequence[Store], out: Path, lossless: bool) -> Export
 
 
 def _import_videos(source: Path, out: Path, options: ImportOptions) -> ImportReport:
-    return import_episodes(VideoSource(source, options, remembered_units(out)), out)
+    return import_episodes(VideoSource(source, options, remembered_units(out)), out, options.merge)
 
 
 def _import_original(source: Path, out: Path, options: ImportOptions) -> ImportReport:
@@ -161,10 +159,12 @@ def _is_videos(path: Path) -> bool:
 
 
 SAID = {"domain", "look", "frame_size"}
+BOUNDS = {"action_low", "action_high"}
+RATES = {"fps", "store_fps", "merge"}
 FORMATS = {
-    "lerobot": Format(_is_lerobot, frozenset(SAID | BOUNDS | {"camera", "fps"}), _import_lerobot, _export_lerobot),
-    "minari": Format(_is_minari, frozenset(SAID | BOUNDS | {"camera", "fps"}), _import_minari, _export_minari),
-    "videos": Format(_is_videos, frozenset(SAID | BOUNDS | {"fps", "actions"}), _import_videos),
+    "lerobot": Format(_is_lerobot, frozenset(SAID | BOUNDS | RATES | {"camera"}), _import_lerobot, _export_lerobot),
+    "minari": Format(_is_minari, frozenset(SAID | BOUNDS | RATES | {"camera"}), _import_minari, _export_minari),
+    "videos": Format(_is_videos, frozenset(SAID | BOUNDS | RATES | {"actions"}), _import_videos),
     # Last, since it is what anything else is taken for.
     "original": Format(lambda path: True, frozenset(SAID), _import_original, _export_original),
 }

@@ -32,8 +32,9 @@ from genrl.data.episode import Array, Episode
 from genrl.infra.errors import UserError
 from genrl.infra.media import upright_frame
 from genrl.interop.actions import ActionUnits, after_frames, fitted_units, given_units
-from genrl.interop.importing import FoundEpisode, ImportOptions, Provenance, describe, fitted_frames
+from genrl.interop.importing import FoundEpisode, ImportOptions, Provenance, describe, fitted_frames, recorded_fps
 from genrl.interop.original import CorruptEpisodeError
+from genrl.interop.rate import frames_per_row
 
 INFO, PROVENANCE, STATS, TASKS = "meta/info.json", "meta/genrl.json", "meta/stats.json", "meta/tasks.parquet"
 """Files of a data set. `meta/genrl.json` is ours: the store's own description; everybody else ignores it."""
@@ -95,6 +96,8 @@ class LeRobotSource:
             fps=float(self.info["fps"]),
             place=self.place,
         )
+        rate = recorded_fps(options, own, float(self.info["fps"]), self.place)
+        self.every = frames_per_row(rate, options.store_fps, self.place)
         self.origins = [f"{root.absolute().name}#{episode['episode_index']}" for episode in self.episodes]
 
     def read(self, index: int) -> FoundEpisode:
@@ -128,7 +131,7 @@ class LeRobotSource:
             state=state,
             prompt=prompt,
         )
-        return FoundEpisode(episode, facts.get("source") or f"lerobot:{self.root.absolute().name}", size)
+        return FoundEpisode(episode, facts.get("source") or f"lerobot:{self.root.absolute().name}", size, self.every)
 
     def _rows(self, facts: dict[str, Any]) -> pa.Table:
         """Rows of one episode; the file they are in stays open, since the next episode is likely there too."""
