@@ -128,6 +128,31 @@ def test_an_own_export_keeps_its_control_step_at_fewer_frames_a_second(tmp_path:
     assert other.is_terminal.tolist() == [False] * 5 + [True]
 
 
+def test_one_hot_actions_are_told_and_come_back(tmp_path: Path) -> None:
+    root = write_lerobot(tmp_path / "cups")
+    file = root / "data/chunk-000/file-000.parquet"
+    table = pq.read_table(file)
+    action = np.eye(2, dtype=np.float32)[np.arange(11) % 2]
+    pq.write_table(table.set_column(0, "action", pa.array(action.tolist(), pa.list_(pa.float32()))), file)
+    run_import(root, tmp_path / "store")
+    store = Store.open(tmp_path / "store")
+    assert store.spec.discrete and np.array_equal(store.episode(0).action[1:], action[:5])
+    export(ExportConfig((store.path,), tmp_path / "out"))
+    run_import(tmp_path / "out", tmp_path / "back")
+    assert_same_actions(store, Store.open(tmp_path / "back"))
+    run_import(root, tmp_path / "forbidden", action_kind="continuous")
+    assert not Store.open(tmp_path / "forbidden").spec.discrete
+    with pytest.raises(UserError, match="discrete actions have no bounds; leave out --action-low"):
+        run_import(root, tmp_path / "none", action_kind="discrete", action_low=(0.0,), action_high=(1.0,))
+    with pytest.raises(UserError, match="discrete actions, which have no mean; pass --merge last"):
+        run_import(root, tmp_path / "none", store_fps=5.0)
+
+
+def assert_same_actions(one: Store, other: Store) -> None:
+    assert other.spec == one.spec
+    assert np.array_equal(one.read("action", 0, one.num_frames), other.read("action", 0, one.num_frames))
+
+
 def test_images_may_lie_in_the_table_instead_of_a_video(tmp_path: Path) -> None:
     root = write_lerobot(tmp_path / "cups", cameras=())
     file = root / "data/chunk-000/file-000.parquet"

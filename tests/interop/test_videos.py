@@ -89,6 +89,21 @@ def test_videos_of_several_rates_share_a_store_at_a_rate_of_its_own(tmp_path: Pa
         assert np.allclose(episode.action[:, 0], STEP * np.array([0, *between]), atol=1e-7)
 
 
+def test_one_hot_actions_are_told_from_the_tables_of_all_videos(tmp_path: Path) -> None:
+    folder = tmp_path / "walks"
+    one_hot = np.eye(3)[[0, 2, 1, 1, 0, 2]]
+    for name in ("a", "b"):
+        write_lossless(folder / f"{name}.mp4", counting_frames(6))
+        np.save(folder / f"{name}.npy", one_hot)
+    run_import(folder, tmp_path / "store")
+    store = Store.open(tmp_path / "store")
+    assert store.spec.discrete and np.array_equal(store.episode(1).action[1:], one_hot[:5])
+    np.save(folder / "b.npy", 0.5 * one_hot)
+    with pytest.raises(UserError, match=r"a.mp4 are one-hot, those of .*b.mp4 are not; pass --action-kind"):
+        run_import(folder, tmp_path / "other")
+    assert list(run_import(folder, tmp_path / "other", action_kind="discrete").set_aside) == ["walks/b.mp4"]
+
+
 def test_rewards_states_and_ends_come_along(tmp_path: Path) -> None:
     folder = tmp_path / "walks"
     write_lossless(folder / "a.mp4", counting_frames(4))

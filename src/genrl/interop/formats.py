@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from genrl.data.store import Store
 from genrl.infra.checkpoint import atomic_path, atomic_write
@@ -131,13 +132,19 @@ def _import_videos(source: Path, out: Path, options: ImportOptions) -> ImportRep
 
 
 def _import_original(source: Path, out: Path, options: ImportOptions) -> ImportReport:
-    own = read_provenance(source)
+    own, kind = read_provenance(source), options.action_kind
     if own is None:
-        spec = original_spec(source, options.domain, options.look or "paper", options.frame_size)
+        spec = original_spec(source, options.domain, options.look or "paper", options.frame_size, options.fps)
     else:
-        said = {name: value for name in ("domain", "look") if (value := getattr(options, name)) is not None}
+        said: dict[str, Any] = {
+            name: value for name in ("domain", "look") if (value := getattr(options, name)) is not None
+        }
+        if options.fps is not None:
+            said |= {"action_repeat": 1, "control_timestep": 1 / options.fps}
         spec = replace(own.spec, frame_size=options.frame_size, **said)
-    return import_original(source, out, spec)
+        if kind == "auto":
+            kind = "discrete" if own.spec.discrete else "continuous"
+    return import_original(source, out, spec, kind)
 
 
 def _export_original(stores: Sequence[Store], out: Path, lossless: bool) -> ExportReport:
@@ -160,12 +167,15 @@ def _is_videos(path: Path) -> bool:
 
 SAID = {"domain", "look", "frame_size"}
 BOUNDS = {"action_low", "action_high"}
+KIND = {"action_kind"}
 RATES = {"fps", "store_fps", "merge"}
 FORMATS = {
-    "lerobot": Format(_is_lerobot, frozenset(SAID | BOUNDS | RATES | {"camera"}), _import_lerobot, _export_lerobot),
+    "lerobot": Format(
+        _is_lerobot, frozenset(SAID | BOUNDS | RATES | KIND | {"camera"}), _import_lerobot, _export_lerobot
+    ),
     "minari": Format(_is_minari, frozenset(SAID | BOUNDS | RATES | {"camera"}), _import_minari, _export_minari),
-    "videos": Format(_is_videos, frozenset(SAID | BOUNDS | RATES | {"actions"}), _import_videos),
+    "videos": Format(_is_videos, frozenset(SAID | BOUNDS | RATES | KIND | {"actions"}), _import_videos),
     # Last, since it is what anything else is taken for.
-    "original": Format(lambda path: True, frozenset(SAID), _import_original, _export_original),
+    "original": Format(lambda path: True, frozenset(SAID | KIND | {"fps"}), _import_original, _export_original),
 }
 EXPORTS = {name: entry.export for name, entry in FORMATS.items() if entry.export is not None}

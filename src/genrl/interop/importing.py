@@ -17,7 +17,7 @@ from genrl.infra.config import from_dict
 from genrl.infra.errors import UserError
 from genrl.infra.media import resize_frames
 from genrl.infra.progress import ProgressReport
-from genrl.interop.actions import ActionUnits
+from genrl.interop.actions import ActionKind, ActionUnits, check_one_hot
 from genrl.interop.original import CorruptEpisodeError
 from genrl.interop.original_import import ImportReport, report_path
 from genrl.interop.rate import Merge, frames_per_row, thinned
@@ -45,6 +45,8 @@ class ImportOptions:
     """Smallest native action, one number or one for each component; by default what the data declare or hold."""
     action_high: tuple[float, ...] = ()
     """Largest native action."""
+    action_kind: ActionKind = "auto"
+    """Whether actions are choices, kept as one-hot; told from the data, where all are one-hot, unless given."""
     actions: Literal["next", "previous"] = "next"
     """Where there are as many actions as frames: whether a row's action leads to the next frame or led to this one."""
 
@@ -282,6 +284,8 @@ def _check(episode: Episode, spec: StoreSpec, where: str) -> None:
         check_episode(episode, spec, where)
     except UserError as error:
         raise CorruptEpisodeError(str(error)) from error
+    if spec.discrete:
+        check_one_hot(episode.action)
     for name in ("reward", "state"):
         values = getattr(episode, name)
         if values is not None and not np.isfinite(values).all():

@@ -31,7 +31,7 @@ from PIL import Image
 from genrl.data.episode import Array, Episode
 from genrl.infra.errors import UserError
 from genrl.infra.media import upright_frame
-from genrl.interop.actions import ActionUnits, after_frames, fitted_units, given_units
+from genrl.interop.actions import ActionUnits, NamedActions, after_frames, choose_units, given_units
 from genrl.interop.importing import FoundEpisode, ImportOptions, Provenance, describe, fitted_frames, recorded_fps
 from genrl.interop.original import CorruptEpisodeError
 from genrl.interop.rate import frames_per_row
@@ -79,11 +79,11 @@ class LeRobotSource:
         state = self.info["features"].get(STATE, {}).get("shape", ())
         provenance = read_provenance(root)
         own = None if provenance is None else provenance.spec
-        self.units = (
-            given_units(options.action_low, options.action_high, shape[0])
-            or (None if own is None else ActionUnits.of(own))
-            or units
-            or fitted_units(self._all_actions())
+        self.units = choose_units(
+            options.action_kind,
+            given_units(options.action_low, options.action_high, shape[0]),
+            units if own is None else ActionUnits.of(own),
+            self._all_actions,
         )
         self.spec = describe(
             options,
@@ -152,12 +152,12 @@ class LeRobotSource:
         place = {"chunk_index": facts["data/chunk_index"], "file_index": facts["data/file_index"]}
         return self.root / self.info["data_path"].format(**place)
 
-    def _all_actions(self) -> Iterator[Array]:
+    def _all_actions(self) -> NamedActions:
         """(N, A) actions of each data file that can be read."""
         for path in dict.fromkeys(self._data_file(facts) for facts in self.episodes):
             try:
                 column = pq.read_table(path, columns=[ACTION])[ACTION]
-                yield _numbers(column, self.info["features"][ACTION]["shape"][0])
+                yield str(path), _numbers(column, self.info["features"][ACTION]["shape"][0])
             except (pa.ArrowException, OSError, ValueError):
                 continue  # its episodes are set aside when they are read
 

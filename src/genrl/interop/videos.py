@@ -28,7 +28,7 @@ import numpy as np
 from genrl.data.episode import Array, Episode
 from genrl.infra.errors import UserError
 from genrl.infra.media import iterate_video, video_rate
-from genrl.interop.actions import ActionUnits, after_frames, fitted_units, given_units
+from genrl.interop.actions import ActionUnits, after_frames, choose_units, given_units
 from genrl.interop.importing import FoundEpisode, ImportOptions, describe, fitted_frames
 from genrl.interop.original import CorruptEpisodeError
 from genrl.interop.rate import RATE_TOLERANCE, frames_per_row
@@ -73,7 +73,7 @@ class VideoSource:
         if not self.videos:
             raise UserError(f"{root} holds no videos ({', '.join(sorted(VIDEO_SUFFIXES))})")
         self._shared = {file.suffix: file for file in root.glob(f"{SHARED}.*") if file.suffix in (".npz", ".csv")}
-        first = next(self._tables(), None)
+        _, first = next(self._tables(), ("", None))
         if first is None:
             video = self.videos[0]
             raise UserError(
@@ -81,10 +81,11 @@ class VideoSource:
                 f"{video.stem}.npz, .npy or .csv beside it, or its name in {SHARED}.npz or {SHARED}.csv"
             )
         action_dim = first.action.shape[1]
-        self.units = (
-            given_units(options.action_low, options.action_high, action_dim)
-            or units
-            or fitted_units(table.action for table in self._tables() if table.action.shape[1] == action_dim)
+        self.units = choose_units(
+            options.action_kind,
+            given_units(options.action_low, options.action_high, action_dim),
+            units,
+            lambda: ((name, table.action) for name, table in self._tables() if table.action.shape[1] == action_dim),
         )
         self._fps = next(filter(None, map(_rate, self.videos)), None)
         self.spec = describe(
@@ -159,11 +160,11 @@ class VideoSource:
             )
         return frames_per_row(rate, self.options.store_fps, "it")
 
-    def _tables(self) -> Iterator[ActionTable]:
-        """Those that can be read, in the order of the videos."""
+    def _tables(self) -> Iterator[tuple[str, ActionTable]]:
+        """Those that can be read, with their videos, in order."""
         for video in self.videos:
             try:
-                yield self._table(video)
+                yield str(video), self._table(video)
             except CorruptEpisodeError:
                 continue
 
