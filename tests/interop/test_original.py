@@ -123,8 +123,10 @@ def test_corrupt_files_are_named_left_alone_and_the_rest_is_imported(tmp_path, c
 
 def test_it_fails_only_when_nothing_is_readable(tmp_path) -> None:
     (tmp_path / "data").mkdir()
-    with pytest.raises(UserError, match=r"no \.npz file"):
+    with pytest.raises(UserError, match=r"no data of a known format: there is .* no \.npz episode"):
         run_import(tmp_path / "data", tmp_path / "store")
+    with pytest.raises(UserError, match=r"no \.npz file"):
+        run_import(tmp_path / "data", tmp_path / "store", format="original")
     (tmp_path / "data" / "a.npz").write_text("nothing")
     with pytest.raises(UserError, match=r"none of the 1 files.*a\.npz"):
         run_import(tmp_path / "data", tmp_path / "store")

@@ -12,7 +12,7 @@ import numpy as np
 
 from genrl.data.episode import Array, Episode, check_episode
 from genrl.data.store import Store, StoreSpec, StoreWriter
-from genrl.infra.checkpoint import atomic_write
+from genrl.infra.checkpoint import atomic_write, remove_leftovers_of
 from genrl.infra.config import from_dict
 from genrl.infra.errors import UserError
 from genrl.infra.media import resize_frames
@@ -169,6 +169,7 @@ def import_episodes(source: EpisodeSource, out: Path, merge: Merge) -> ImportRep
             raise UserError(f"{source.place} holds no episodes")
         name, reason = next(iter(report.set_aside.items()))
         raise UserError(f"none of the {len(source.origins)} episodes in {source.place} is readable; {name}: {reason}")
+    remove_leftovers_of(report_path(out))
     atomic_write(report_path(out), json.dumps(asdict(report), indent=2) + "\n")
     return report
 

@@ -192,7 +192,7 @@ def read_provenance(root: Path) -> Provenance | None:
 def _read_info(root: Path) -> dict[str, Any]:
     """`meta/info.json`, with what is needed in it."""
     if not (root / INFO).is_file():
-        raise UserError(f"{root} is no LeRobot data set (it has no {INFO})")
+        raise UserError(f"{root} is no LeRobot data set (it has no {INFO}); name the directory that holds meta/")
     try:
         info = json.loads((root / INFO).read_text())
         version, _, _, fps = info["codebase_version"], info["features"], info["data_path"], Fraction(info["fps"])

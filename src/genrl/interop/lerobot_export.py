@@ -26,7 +26,7 @@ from genrl.infra.errors import UserError
 from genrl.interop import lerobot as layout
 from genrl.interop.actions import ActionUnits
 from genrl.interop.importing import Provenance
-from genrl.interop.lerobot_statistics import all_statistics, episode_statistics
+from genrl.interop.lerobot_statistics import Statistics, episode_statistics
 
 FRAMES_PER_FILE = 8192
 FILES_PER_CHUNK = 1000
@@ -43,6 +43,9 @@ class LeRobotSink:
         root: Directory of the data set.
         spec: What the episodes share.
         lossless: Whether frames stay as they are; else they become H.264 as every player reads it.
+
+    Attributes:
+        origins: Names of the episodes that are there already.
 
     Raises:
         UserError: If the directory holds something else.
@@ -62,13 +65,9 @@ class LeRobotSink:
         self.provenance = Provenance(spec, lossless)
         _check_place(root, self.provenance)
         self.episodes = layout.read_episodes(root)
-        self.tasks = _tasks(self.episodes)
+        self.tasks, self.statistics = _tasks(self.episodes), Statistics(root)
+        self.origins = {facts["origin"] for facts in self.episodes}
         self._part: _Part | None = None
-
-    @property
-    def origins(self) -> set[str]:
-        """Names of the episodes that are there already."""
-        return {facts["origin"] for facts in self.episodes}
 
     def write(self, episode: Episode, source: str, origin: str) -> None:
         """Adds an episode; kept once its part is full, or by `close`."""
@@ -90,8 +89,11 @@ class LeRobotSink:
             "origin": origin,
         }
         facts |= self._part.write(table, episode.frames)
-        facts |= episode_statistics(table, episode.frames, self.camera)
+        measures = episode_statistics(table, episode.frames, self.camera)
+        self.statistics.add(measures)
+        facts |= measures
         self.episodes.append(facts)
+        self.origins.add(origin)
         if self._part.frames >= FRAMES_PER_FILE:
             self._commit()
 
@@ -159,7 +161,7 @@ class LeRobotSink:
         }
         with atomic_path(self.root / layout.TASKS) as aside:
             pq.write_table(_task_table(self.tasks), aside)
-        atomic_write(self.root / layout.STATS, json.dumps(all_statistics(self.root), indent=4))
+        atomic_write(self.root / layout.STATS, json.dumps(self.statistics.to_dict(), indent=4))
         atomic_write(self.root / layout.INFO, json.dumps(info, indent=4))
 
 

@@ -8,6 +8,7 @@ channel, with pixels in 0 ... 1 and shape (3, 1, 1); every pixel of every frame 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,17 +43,50 @@ def episode_statistics(table: pa.Table, frames: Array, camera: str) -> dict[str,
     return columns
 
 
-def all_statistics(root: Path) -> dict[str, dict[str, Any]]:
-    """Those of all episodes, from those of each; the contents of `meta/stats.json`."""
-    files = sorted((root / "meta" / "episodes").glob("*/*.parquet"))
-    # A data set that an earlier version began has fewer of them in its first file.
-    names = [name for name in pq.read_schema(files[0]).names if name.startswith("stats/")]
-    features: dict[str, dict[str, Array]] = {}
-    for name in names:
-        _, feature, measure = name.split("/")
-        values = [value for file in files for value in pq.read_table(file, columns=[name])[name].to_pylist()]
-        features.setdefault(feature, {})[measure] = np.array(values)
-    return {feature: _combined(measures) for feature, measures in features.items()}
+class Statistics:
+    """Statistics of all episodes, kept up as episodes are added.
+
+    Args:
+        root: Data set whose episodes they begin with.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._features: dict[str, dict[str, Array]] = {}
+        for file in sorted((root / "meta" / "episodes").glob("*/*.parquet")):
+            names = [name for name in pq.read_schema(file).names if name.startswith("stats/")]
+            self._fold(pq.read_table(file, columns=names).to_pydict())
+
+    def add(self, columns: Mapping[str, Any]) -> None:
+        """Take in an episode; `columns` as `episode_statistics` gives them."""
+        self._fold({name: [value] for name, value in columns.items()})
+
+    def to_dict(self) -> dict[str, dict[str, Any]]:
+        """The contents of `meta/stats.json`."""
+        return {
+            feature: {measure: values.tolist() for measure, values in measures.items()}
+            for feature, measures in self._features.items()
+        }
+
+    def _fold(self, columns: Mapping[str, Sequence[Any]]) -> None:
+        features: dict[str, dict[str, Array]] = {}
+        for name, values in columns.items():
+            _, feature, measure = name.split("/")
+            features.setdefault(feature, {})[measure] = np.array(values)
+        if not self._features:
+            self._features = {feature: _combined(measures) for feature, measures in features.items()}
+            return
+        # Episodes that an earlier version of ours wrote have fewer features and measures: what all have is kept.
+        self._features = {
+            feature: _combined(
+                {
+                    measure: np.concatenate([before[None], features[feature][measure]])
+                    for measure, before in measures.items()
+                    if measure in features[feature]
+                }
+            )
+            for feature, measures in self._features.items()
+            if feature in features
+        }
 
 
 def _of_rows(rows: Array) -> dict[str, Array]:
@@ -78,7 +112,7 @@ def _of_images(frames: Array) -> dict[str, Array]:
     return {name: (values / 255.0).reshape(3, 1, 1) for name, values in measures.items()}
 
 
-def _combined(measures: dict[str, Array]) -> dict[str, Any]:
+def _combined(measures: dict[str, Array]) -> dict[str, Array]:
     """Of all episodes, from (episodes, ...) of each."""
     count, means = measures["count"], measures["mean"]
     weight = (count / count.sum()).reshape(-1, *[1] * (means.ndim - 1))
@@ -91,5 +125,4 @@ def _combined(measures: dict[str, Array]) -> dict[str, Any]:
         "std": np.sqrt(variance),
         "count": count.sum(axis=0),
     }
-    combined |= {name: (weight * measures[name]).sum(axis=0) for name in QUANTILES if name in measures}
-    return {name: values.tolist() for name, values in combined.items()}
+    return combined | {name: (weight * measures[name]).sum(axis=0) for name in QUANTILES if name in measures}

@@ -188,7 +188,9 @@ def _data_directory(path: Path) -> Path:
         if (directory / "metadata.json").is_file():
             return directory
     if path.exists():
-        raise UserError(f"{path} holds no Minari data set (it has no data/metadata.json)")
+        raise UserError(
+            f"{path} holds no Minari data set (it has no data/metadata.json); name the directory that holds data/"
+        )
     from minari.storage.datasets_root_dir import get_dataset_path
 
     local = get_dataset_path(str(path)) / "data"

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from genrl.data.store import EmbeddingInfo, Store, StoreSpec, StoreWriter
-from genrl.infra.checkpoint import atomic_write
+from genrl.infra.checkpoint import atomic_write, remove_leftovers_of
 from genrl.infra.errors import UserError, did_you_mean
 from genrl.infra.progress import ProgressReport
 from genrl.interop.actions import ActionKind, NamedActions, check_one_hot, told_discrete
@@ -69,7 +69,7 @@ def import_original(source: Path, out: Path, spec: StoreSpec, kind: ActionKind =
     Raises:
         UserError: If there is no file, none was readable, or the store holds something else.
     """
-    files = _episode_files(source)
+    files = _named_files(source)
     store = Store.open(out) if (out / "store.json").exists() else None
     done = set() if store is None else set(store.episodes.origin)
     if kind != "auto":
@@ -103,6 +103,7 @@ def import_original(source: Path, out: Path, spec: StoreSpec, kind: ActionKind =
     if not report.imported and not report.skipped:
         name, reason = next(iter(report.set_aside.items()))
         raise UserError(f"none of the {len(files)} files in {source} is readable; {name}: {reason}")
+    remove_leftovers_of(report_path(out))
     atomic_write(report_path(out), json.dumps(asdict(report), indent=2) + "\n")
     return report
 
@@ -140,13 +141,18 @@ def original_spec(source: Path, domain: str | None, look: str, frame_size: int, 
     return StoreSpec(domain, 0, look, camera, action_repeat, control_timestep, frame_size=frame_size)
 
 
-def _episode_files(source: Path) -> list[tuple[Path, str]]:
+def episode_files(root: Path) -> list[Path]:
+    """Episode files below a directory, sorted; hidden ones are what a killed export or a file manager left."""
+    return sorted(file for file in root.rglob("*.npz") if file.is_file() and not file.name.startswith("."))
+
+
+def _named_files(source: Path) -> list[tuple[Path, str]]:
     """(file, name within the source) of every episode, sorted."""
     if source.is_file():
         return [(source, source.name)]
     if not source.exists():
         raise UserError(f"{source} does not exist; name an episode file or a directory of them")
-    files = sorted(file for file in source.rglob("*.npz") if file.is_file())
+    files = episode_files(source)
     if not files:
         raise UserError(f"{source} holds no .npz file; name a directory of the original's episodes")
     return [(file, file.relative_to(source).as_posix()) for file in files]

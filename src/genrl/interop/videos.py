@@ -187,8 +187,9 @@ class VideoSource:
 
 
 def find_videos(root: Path) -> list[Path]:
-    """Videos below a directory, sorted."""
-    return sorted(file for file in root.rglob("*") if file.suffix.lower() in VIDEO_SUFFIXES and file.is_file())
+    """Videos below a directory, sorted; hidden files are what a killed process or a file manager left."""
+    found = (file for file in root.rglob("*") if file.suffix.lower() in VIDEO_SUFFIXES and file.is_file())
+    return sorted(file for file in found if not file.name.startswith("."))
 
 
 def _rate(video: Path) -> float | None:
