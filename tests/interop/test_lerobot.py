@@ -319,6 +319,18 @@ def test_an_export_goes_on_where_a_killed_one_stopped(tmp_path: Path, monkeypatc
     assert export(ExportConfig((store.path,), tmp_path / "out")).exported == 1
 
 
+def test_a_table_that_a_killed_export_was_writing_is_not_read_and_is_removed(tmp_path: Path) -> None:
+    store = write_store(tmp_path / "walks")
+    export(ExportConfig((store.path,), tmp_path / "out"))
+    half = tmp_path / "out" / "meta/episodes/chunk-000/.file-001.tmp-1.parquet"
+    half.write_bytes(b"half")
+    assert run_import(tmp_path / "out", tmp_path / "back").imported == 3
+    with StoreWriter.open(store.path, SPEC) as writer:
+        writer.add(noisy_episode(9, 9), "late")
+    assert export(ExportConfig((store.path,), tmp_path / "out")).exported == 1
+    assert not half.exists()
+
+
 def test_small_videos_are_nearly_the_same(tmp_path: Path) -> None:
     spec = StoreSpec(**{**vars(SPEC), "frame_size": 64, "state_dim": 0})
     with StoreWriter.open(tmp_path / "store", spec) as writer:

@@ -215,11 +215,15 @@ def _read_tasks(path: Path) -> dict[int, str]:
     return dict(zip(table["task_index"].to_pylist(), table[words].to_pylist(), strict=True))
 
 
+def episode_files(root: Path) -> list[Path]:
+    """Tables of episodes, in order; a hidden one is what a killed export was writing."""
+    return sorted(file for file in (root / "meta" / "episodes").glob("*/*.parquet") if not file.name.startswith("."))
+
+
 def read_episodes(root: Path) -> list[dict[str, Any]]:
     """Facts about each episode, in order; statistics are left out."""
-    files = sorted((root / "meta" / "episodes").glob("*/*.parquet"))
     episodes = []
-    for file in files:
+    for file in episode_files(root):
         names = [name for name in pq.read_schema(file).names if not name.startswith("stats/")]
         episodes += pq.read_table(file, columns=names).to_pylist()
     return sorted(episodes, key=lambda facts: facts["episode_index"])

@@ -173,7 +173,7 @@ class _Part:
         self.frames = 0
         places = (_path(sink.root, layout.DATA_PATH, number), _path(sink.root, layout.VIDEO_PATH, number, sink.camera))
         self._files = {place: place.with_name(f".{place.stem}.tmp-{os.getpid()}{place.suffix}") for place in places}
-        for place in places:
+        for place in (*places, _path(sink.root, layout.EPISODES_PATH, number), sink.root / layout.INFO):
             place.parent.mkdir(parents=True, exist_ok=True)
             remove_leftovers(place.parent)
         data, video = self._files.values()

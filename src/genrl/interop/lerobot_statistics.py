@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from genrl.data.episode import Array
+from genrl.interop.lerobot import episode_files
 
 QUANTILES = {"q01": 0.01, "q10": 0.10, "q50": 0.50, "q90": 0.90, "q99": 0.99}
 LEVELS = np.arange(256)
@@ -52,7 +53,7 @@ class Statistics:
 
     def __init__(self, root: Path) -> None:
         self._features: dict[str, dict[str, Array]] = {}
-        for file in sorted((root / "meta" / "episodes").glob("*/*.parquet")):
+        for file in episode_files(root):
             names = [name for name in pq.read_schema(file).names if name.startswith("stats/")]
             self._fold(pq.read_table(file, columns=names).to_pydict())
 
