@@ -151,7 +151,7 @@ def largest(directory: Path) -> Path:
         (("data", "pack", "store", "--out", "new.npz"), "store keeps no simulator states"),
         (("data", "draw", "nowhere.npz", "--out", "new"), "nowhere.npz is no file of trajectories"),
         ((*LEARN, "--vlm", "vlm", "--behavior.doubt", "1"), "--behavior.doubt needs a model with an ensemble"),
-        (("data", "import", "model", "--domain", "walker", "--out", "new"), "model holds no .npz file"),
+        (("data", "import", "model", "--domain", "walker", "--out", "new"), "model is no data of a known format"),
         (("data", "import", "model", "--domain", "wlker", "--out", "new"), "did you mean 'walker'?"),
     ],
 )

@@ -12,7 +12,8 @@ from PIL import Image
 
 from genrl.infra.clips import MOST_CLIPS, ClipConfig, VideoClips, read_clips
 from genrl.infra.errors import UserError
-from genrl.infra.media import Frames, iterate_video, video_rate, write_png
+from genrl.infra.media import Frames, iterate_video, read_video, video_rate, write_png
+from tests.phone_videos import turn_video
 
 LEVELS = 2
 
@@ -116,6 +117,40 @@ def test_whatever_pyav_reads_is_a_video(tmp_path: Path, name: str, codec: str) -
     for path in (video, tmp_path / "film"):
         taken = np.array(take(path, fps=25.0, length=8))
         assert np.abs(taken - np.arange(56).reshape(7, 8)).max() <= 2
+
+
+RED, GREEN, BLUE, WHITE = (250, 0, 0), (0, 250, 0), (0, 0, 250), (250, 250, 250)
+UPRIGHT = {
+    "90": [[BLUE, RED], [WHITE, GREEN]],
+    "180": [[WHITE, BLUE], [GREEN, RED]],
+    "270": [[GREEN, WHITE], [RED, BLUE]],
+    "mirrored": [[GREEN, RED], [WHITE, BLUE]],
+    "transposed": [[RED, BLUE], [GREEN, WHITE]],
+}
+"""What is seen of four fields that are stored as red, green / blue, white."""
+
+
+def four_fields(fields: list[list[tuple[int, int, int]]], height: int, width: int) -> Frames:
+    return np.array(fields, np.uint8).repeat(height // 2, axis=0).repeat(width // 2, axis=1)
+
+
+@pytest.mark.parametrize("matrix", UPRIGHT)
+def test_a_video_filmed_sideways_is_seen_upright(tmp_path: Path, matrix: str) -> None:
+    stored = four_fields([[RED, GREEN], [BLUE, WHITE]], 32, 48)
+    video = turn_video(write(tmp_path / "phone.mp4", np.stack([stored] * 5), 10), matrix)
+    size = (32, 48) if matrix in ("180", "mirrored") else (48, 32)
+    frames = read_video(video)
+    assert frames.shape == (5, *size, 3) and (frames == four_fields(UPRIGHT[matrix], *size)).all()
+    clip = read_clips(video, ClipConfig(), 4, 10, 32).clips[0]
+    assert (clip == four_fields(UPRIGHT[matrix], *size)[(size[0] - 32) // 2 :, (size[1] - 32) // 2 :][:32, :32]).all()
+
+
+def test_a_photo_taken_sideways_is_seen_upright(tmp_path: Path) -> None:
+    orientation = Image.Exif()
+    orientation[0x0112] = 6  # of EXIF: to be turned clockwise by 90 degrees
+    stored = four_fields([[RED, GREEN], [BLUE, WHITE]], 32, 48)
+    Image.fromarray(stored).save(tmp_path / "photo.png", exif=orientation)
+    assert (read_video(tmp_path / "photo.png") == four_fields(UPRIGHT["90"], 48, 32)).all()
 
 
 def test_a_long_video_is_read_at_moments_evenly_spread(tmp_path: Path) -> None:

@@ -75,6 +75,24 @@ def test_an_action_stands_beside_the_frame_it_led_to(root: Path, tmp_path: Path,
     assert store.episodes.origin == ("count-v0#0", "count-v0#1") and store.sources == ["minari:count-v0"]
 
 
+def test_a_store_may_have_fewer_frames_a_second(root: Path, tmp_path: Path) -> None:
+    make([buffer(5)], jpeg_encoding=False)
+    run_import(root / "count-v0", tmp_path / "store", fps=20.0, store_fps=10.0, merge="last")
+    store = Store.open(tmp_path / "store")
+    episode = store.episode(0)
+    # Observations 0 ... 5, action t from t to t + 1; the last step is left over, but the task ended with it.
+    assert store.spec.control_timestep == 0.1 and steps_of(episode.frames) == [0, 2, 4, 5]
+    assert np.allclose(episode.action[:, 0], STEP * np.array([0, 1, 3, 4]), atol=1e-7)
+    assert episode.reward.tolist() == [0, 0 + 1, 2 + 3, 4]
+    assert episode.is_terminal.tolist() == [False, False, False, True]
+    choices = gym.spaces.Discrete(3)
+    make([buffer(4, actions=np.array([2, 0, 1, 1]))], action_space=choices, name="pick-v0", jpeg_encoding=False)
+    with pytest.raises(UserError, match="pick-v0 has discrete actions, which have no mean; pass --merge last"):
+        run_import(root / "pick-v0", tmp_path / "picks", fps=20.0, store_fps=10.0)
+    run_import(root / "pick-v0", tmp_path / "picks", fps=20.0, store_fps=10.0, merge="last")
+    assert np.array_equal(Store.open(tmp_path / "picks").episode(0).action[1:], np.eye(3)[[0, 1]])
+
+
 def test_a_data_set_is_found_by_its_id_too_and_importing_again_takes_what_is_new(root: Path, tmp_path: Path) -> None:
     data = make([buffer(5)])
     options = {"format": "minari", "fps": 25.0}

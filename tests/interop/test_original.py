@@ -14,7 +14,7 @@ from genrl.data.store import Store
 from genrl.infra.errors import UserError
 from genrl.interop.original import CorruptEpisodeError, read_original
 from genrl.interop.original_import import report_path
-from genrl.run.data import ImportConfig, import_
+from genrl.run.data import ExportConfig, ImportConfig, export, import_
 
 SAMPLE = Path(__file__).parents[2].parent / "shared" / "data" / "original_stickman_episode.npz"
 
@@ -123,8 +123,10 @@ def test_corrupt_files_are_named_left_alone_and_the_rest_is_imported(tmp_path, c
 
 def test_it_fails_only_when_nothing_is_readable(tmp_path) -> None:
     (tmp_path / "data").mkdir()
-    with pytest.raises(UserError, match=r"no \.npz file"):
+    with pytest.raises(UserError, match=r"no data of a known format: there is .* no \.npz episode"):
         run_import(tmp_path / "data", tmp_path / "store")
+    with pytest.raises(UserError, match=r"no \.npz file"):
+        run_import(tmp_path / "data", tmp_path / "store", format="original")
     (tmp_path / "data" / "a.npz").write_text("nothing")
     with pytest.raises(UserError, match=r"none of the 1 files.*a\.npz"):
         run_import(tmp_path / "data", tmp_path / "store")
@@ -195,6 +197,91 @@ def test_an_episode_without_embedding_among_others_has_missing_rows(tmp_path) ->
     assert report.without_embedding == 1 and store.embedded_rows("internvideo2") == 48
     present = np.flatnonzero(store.read("embedding/internvideo2", 0, 48).any(axis=1))
     assert present.tolist() == [*range(19, 24), *range(43, 48)]
+
+
+def choices(rows: int = 12, seed: int = 0, size: int = 4) -> np.ndarray:
+    """(N, A) one-hot actions as the original has them: the first row is zero."""
+    action = np.eye(size, dtype=np.float32)[np.random.default_rng(seed).integers(0, size, rows)]
+    action[0] = 0
+    return action
+
+
+def test_one_hot_actions_of_all_files_make_a_store_of_choices(tmp_path) -> None:
+    data = tmp_path / "data"
+    for index in range(3):
+        write(data / f"{index}.npz", **arrays(action=choices(seed=index)))
+    write(data / "3.npz", **arrays(action=choices(seed=3).astype(np.int64)))
+    (data / "torn.npz").write_bytes(b"half")
+    report = run_import(data, tmp_path / "store")
+    assert (report.imported, len(report.set_aside)) == (4, 1)
+    store = Store.open(tmp_path / "store")
+    assert store.spec.discrete and store.spec.action_dim == 4
+    for index in range(4):
+        assert np.array_equal(store.episode(index).action, choices(seed=index))
+    run_import(data, tmp_path / "forbidden", action_kind="continuous")
+    assert not Store.open(tmp_path / "forbidden").spec.discrete
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"action": np.tile(np.float32([0.5, 0.5, 0, 0]), (12, 1))},
+        {"action": np.tile(np.float32([1, 1, 0, 0]), (12, 1))},
+        {"action": np.tile(np.float32([-1, 1, 1, 0]), (12, 1))},
+        {"action": np.zeros((12, 4), np.float32)},
+    ],
+)
+def test_files_that_do_not_agree_about_choices_are_asked_about(tmp_path, changed) -> None:
+    data = tmp_path / "data"
+    write(data / "0.npz", **arrays(action=choices()))
+    write(data / "1.npz", **arrays(**changed))
+    with pytest.raises(UserError, match=r"0.npz are one-hot, those of .*1.npz are not; pass --action-kind continuous"):
+        run_import(data, tmp_path / "store")
+    assert not (tmp_path / "store").exists()
+    assert run_import(data, tmp_path / "all", action_kind="continuous").imported == 2
+    report = run_import(data, tmp_path / "some", action_kind="discrete")
+    assert report.imported == 1 and "its actions are not one-hot" in report.set_aside[str(data / "1.npz")]
+    write(tmp_path / "plain" / "0.npz", **arrays(**changed))
+    write(tmp_path / "plain" / "1.npz", **arrays(action=choices()))
+    run_import(tmp_path / "plain", tmp_path / "continuous")
+    assert not Store.open(tmp_path / "continuous").spec.discrete
+
+
+def test_a_store_that_is_added_to_decides_about_choices(tmp_path) -> None:
+    write(tmp_path / "a" / "0.npz", **arrays(action=choices()))
+    write(tmp_path / "b" / "0.npz", **arrays(action=0.5 * choices()))
+    run_import(tmp_path / "a", tmp_path / "discrete")
+    with pytest.raises(UserError, match="its actions are not one-hot, .* --action-kind continuous"):
+        run_import(tmp_path / "b", tmp_path / "discrete")
+    with pytest.raises(UserError, match="discrete"):
+        run_import(tmp_path / "b", tmp_path / "discrete", action_kind="continuous")
+    run_import(tmp_path / "b", tmp_path / "continuous")
+    assert run_import(tmp_path / "a", tmp_path / "continuous").imported == 1
+    assert not Store.open(tmp_path / "continuous").spec.discrete
+
+
+def test_choices_go_out_and_come_back(tmp_path) -> None:
+    write(tmp_path / "a" / "0.npz", **arrays(action=choices()))
+    run_import(tmp_path / "a", tmp_path / "store")
+    export(ExportConfig((tmp_path / "store",), tmp_path / "out", "original"))
+    (file,) = (tmp_path / "out").rglob("*.npz")
+    with np.load(file) as written:
+        assert np.array_equal(written["action"], choices())
+    for name in ("described", "bare"):
+        run_import(tmp_path / "out", tmp_path / name)
+        back = Store.open(tmp_path / name)
+        assert back.spec.discrete and np.array_equal(back.episode(0).action, choices())
+        (tmp_path / "out" / "genrl.json").unlink(missing_ok=True)
+
+
+def test_a_body_that_the_original_does_not_know_needs_its_rate(tmp_path) -> None:
+    write(tmp_path / "craft" / "0.npz", **arrays(action=choices()))
+    config = {"source": tmp_path / "craft", "out": tmp_path / "store", "domain": "craft", "frame_size": 8}
+    with pytest.raises(UserError, match="unknown --domain 'craft'.*episodes of another body need --fps too"):
+        import_(ImportConfig(**config))
+    import_(ImportConfig(**config, fps=20.0))
+    spec = Store.open(tmp_path / "store").spec
+    assert (spec.domain, spec.action_repeat, spec.control_timestep, spec.discrete) == ("craft", 1, 0.05, True)
 
 
 def test_an_import_that_was_stopped_goes_on(tmp_path, monkeypatch) -> None:

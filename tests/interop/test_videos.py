@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from genrl.data.store import Store
 from genrl.infra.errors import UserError
 from tests.interop.foreign import STEP, counting_actions, counting_frames, steps_of, write_lossless
 from tests.interop.travel import run_import
+from tests.phone_videos import turn_video
 
 
 def write_csv(file: Path, columns: dict[str, object]) -> None:
@@ -67,6 +70,40 @@ def test_one_file_may_hold_the_actions_of_all(tmp_path: Path, kind: str) -> None
     assert np.allclose(action[:, 1], -STEP * np.array([0, 6, 7, 8, 9, 10]), atol=1e-7)
 
 
+def test_videos_of_several_rates_share_a_store_at_a_rate_of_its_own(tmp_path: Path) -> None:
+    folder = tmp_path / "walks"
+    for name, fps in (("a", 10), ("b", 20), ("c", Fraction(30000, 1001)), ("d", 15)):
+        write_lossless(folder / f"{name}.mp4", counting_frames(8), fps=fps)
+        np.save(folder / f"{name}.npy", counting_actions(8))
+    report = run_import(folder, tmp_path / "store", store_fps=10.0)
+    assert report.imported == 3 and list(report.set_aside) == ["walks/d.mp4"]
+    assert (
+        "15 frames a second, no whole multiple of --store-fps 10; it can be 15, 7.5" in report.set_aside["walks/d.mp4"]
+    )
+    store = Store.open(tmp_path / "store")
+    assert (store.spec.action_repeat, store.spec.control_timestep) == (1, 0.1)
+    for index, shown in enumerate(([0, 1, 2, 3, 4, 5, 6, 7], [0, 2, 4, 6], [0, 3, 6])):
+        episode = store.episode(index)
+        assert steps_of(episode.frames) == shown
+        between = [np.arange(*pair).mean() for pair in itertools.pairwise(shown)]
+        assert np.allclose(episode.action[:, 0], STEP * np.array([0, *between]), atol=1e-7)
+
+
+def test_one_hot_actions_are_told_from_the_tables_of_all_videos(tmp_path: Path) -> None:
+    folder = tmp_path / "walks"
+    one_hot = np.eye(3)[[0, 2, 1, 1, 0, 2]]
+    for name in ("a", "b"):
+        write_lossless(folder / f"{name}.mp4", counting_frames(6))
+        np.save(folder / f"{name}.npy", one_hot)
+    run_import(folder, tmp_path / "store")
+    store = Store.open(tmp_path / "store")
+    assert store.spec.discrete and np.array_equal(store.episode(1).action[1:], one_hot[:5])
+    np.save(folder / "b.npy", 0.5 * one_hot)
+    with pytest.raises(UserError, match=r"a.mp4 are one-hot, those of .*b.mp4 are not; pass --action-kind"):
+        run_import(folder, tmp_path / "other")
+    assert list(run_import(folder, tmp_path / "other", action_kind="discrete").set_aside) == ["walks/b.mp4"]
+
+
 def test_rewards_states_and_ends_come_along(tmp_path: Path) -> None:
     folder = tmp_path / "walks"
     write_lossless(folder / "a.mp4", counting_frames(4))
@@ -93,6 +130,22 @@ def test_gifs_are_videos_too_and_their_rate_is_read(tmp_path: Path) -> None:
     store = Store.open(tmp_path / "store")
     assert store.spec.control_timestep == pytest.approx(0.05)
     assert steps_of(store.episode(0).frames) == [0, 1, 2, 3, 4, 5]
+
+
+def test_videos_filmed_sideways_stand_upright_in_the_store(tmp_path: Path) -> None:
+    folder = tmp_path / "walks"
+    frames = counting_frames(6)
+    frames[:, :16] = 200  # bright above
+    for turns, degrees in enumerate(("", "90", "180", "270")):
+        # Stored so that a clockwise turn by the degrees makes it right.
+        video = write_lossless(folder / f"a{degrees}.mp4", np.rot90(frames, turns, axes=(1, 2)))
+        np.save(video.with_suffix(".npy"), counting_actions(6))
+        if degrees:
+            turn_video(video, degrees)
+    assert run_import(folder, tmp_path / "store").imported == 4
+    store = Store.open(tmp_path / "store")
+    for index in range(4):
+        assert np.array_equal(store.episode(index).frames, frames)
 
 
 def test_broken_videos_and_actions_are_set_aside_and_named(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import glob
 import json
 import os
 import shutil
@@ -126,6 +127,12 @@ def disk_errors(path: str | Path) -> Iterator[None]:
 def remove_leftovers(directory: Path) -> None:
     """Delete the temporary siblings that killed processes left in a directory; only its sole writer may call this."""
     for leftover in directory.glob(".*.tmp-*"):
+        _remove(leftover)
+
+
+def remove_leftovers_of(path: Path) -> None:
+    """Delete what killed processes left of a path that they wrote aside; only its sole writer may call this."""
+    for leftover in path.parent.glob(f".{glob.escape(path.stem)}.tmp-*{glob.escape(path.suffix)}"):
         _remove(leftover)
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 from av.error import FFmpegError
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont, ImageSequence, UnidentifiedImageError
+from PIL import Image, ImageDraw, ImageFont, ImageOps, ImageSequence, UnidentifiedImageError
 
 from genrl.infra.checkpoint import atomic_path
 from genrl.infra.errors import UserError
@@ -74,7 +75,7 @@ def read_video(path: str | Path, size: int | tuple[int, int] | None = None) -> F
 
 
 def iterate_video(path: str | Path) -> Iterator[tuple[float, Frames]]:
-    """One frame after the other of a video, animation or picture, with the second at which it is shown.
+    """One frame after the other of a video, animation or picture, upright, with the second at which it is shown.
 
     Yields:
         Seconds since the first frame, and (h, w, 3) uint8.
@@ -112,6 +113,22 @@ def video_rate(path: str | Path) -> float | None:
     except (FFmpegError, OSError) as error:
         raise UserError(f"{path}: cannot be read as a video ({error.strerror or error})") from error
     return float(rate) if rate else None
+
+
+def upright_frame(frame: av.VideoFrame) -> Frames:
+    """(h, w, 3) uint8 of a decoded frame, turned and mirrored as the file wants it shown; phones film sideways.
+
+    The file's display matrix (`tkhd` of ISO/IEC 14496-12) sends a stored pixel (x, y) to (a x + c y, b x + d y). A turn
+    that is none of quarters becomes the nearest that is.
+    """
+    pixels = np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
+    data: Any = frame.side_data.get("DISPLAYMATRIX")
+    if data is None:
+        return pixels
+    a, b, _, c, d = np.frombuffer(bytes(data), np.int32, count=5).tolist()
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        pixels, a, d = pixels.swapaxes(0, 1), c, b
+    return np.ascontiguousarray(pixels[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
 
 
 def resize_frames(frames: Frames, size: int | tuple[int, int]) -> Frames:
@@ -180,7 +197,7 @@ def _read_pictures(path: Path) -> Iterator[tuple[float, Frames]]:
     try:
         with Image.open(path) as image:
             for frame in ImageSequence.Iterator(image):
-                picture = np.asarray(frame.convert("RGB"))
+                picture = np.asarray(ImageOps.exif_transpose(frame).convert("RGB"))
                 yield seconds, picture
                 seconds += image.info.get("duration", 0) / 1000 or PICTURE_SECONDS
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
@@ -198,7 +215,7 @@ def _read_stream(path: Path) -> Iterator[tuple[float, Frames]]:
             for packet in container.demux(stream):
                 packets += packet.size > 0 and not packet.is_corrupt
                 for frame in packet.decode():
-                    yield count / rate if frame.time is None else frame.time, _rgb(frame)
+                    yield count / rate if frame.time is None else frame.time, upright_frame(frame)
                     count += 1
     except (FFmpegError, OSError) as error:
         raise UserError(
@@ -207,10 +224,6 @@ def _read_stream(path: Path) -> Iterator[tuple[float, Frames]]:
     # Packets, not frames: a video that was trimmed without being encoded again keeps some that are never shown.
     if packets < announced:
         raise UserError(f"{path}: the video is truncated, {packets} of {announced} frames can be read")
-
-
-def _rgb(frame: av.VideoFrame) -> Frames:
-    return np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
 
 
 def _hold_last(clip: Frames, length: int) -> Frames:

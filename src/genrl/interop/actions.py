@@ -6,8 +6,9 @@ pair a frame with the action that was taken there, which leads to the next one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -15,6 +16,10 @@ from genrl.data.episode import Array, StoreSpec
 from genrl.infra.errors import UserError
 from genrl.infra.units import to_units
 from genrl.interop.original import ACTION_TOLERANCE, CorruptEpisodeError
+
+ActionKind = Literal["auto", "continuous", "discrete"]
+NamedActions = Iterator[tuple[str, Array]]
+"""Where actions are from, and (N, A) of them."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,75 @@ class ActionUnits:
     @property
     def _bounds(self) -> tuple[Array, Array]:
         return np.asarray(self.low, np.float64), np.asarray(self.high, np.float64)
+
+
+def is_one_hot(action: Array) -> bool:
+    """Whether each row of (N, A) actions is one of two choices or more: a single 1, all others 0."""
+    return action.shape[1] > 1 and bool(np.isin(action, (0, 1)).all() and (action.sum(axis=1) == 1).all())
+
+
+def told_discrete(found: NamedActions) -> bool:
+    """Whether actions that nobody called discrete are, since all of them are one-hot.
+
+    Args:
+        found: The actions, part by part; looked at until one is not one-hot.
+
+    Raises:
+        UserError: If those of one part are, and of another are not.
+    """
+    first = None
+    for name, action in found:
+        if not len(action):
+            continue
+        if not is_one_hot(action):
+            if first is None:
+                return False
+            raise UserError(
+                f"the actions of {first} are one-hot, those of {name} are not; pass --action-kind continuous, "
+                "or discrete, which sets such episodes aside"
+            )
+        first = first or name
+    return first is not None
+
+
+def check_one_hot(action: Array) -> None:
+    """Refuse an episode of a store of discrete actions that has others; its first row has none.
+
+    Raises:
+        CorruptEpisodeError: If it has.
+    """
+    if not is_one_hot(action[1:]):
+        raise CorruptEpisodeError(
+            "its actions are not one-hot, and the store is of discrete ones; import it to another store, "
+            "or all of them to a new one with --action-kind continuous"
+        )
+
+
+def choose_units(
+    kind: ActionKind, given: ActionUnits | None, known: ActionUnits | None, find: Callable[[], NamedActions]
+) -> ActionUnits:
+    """Units of actions: first what the user says, then what a store has said, then what the data show.
+
+    Args:
+        kind: What the user calls the actions.
+        given: Bounds that the user stated.
+        known: Units of the store that they were exported from, or are added to.
+        find: The actions, part by part.
+
+    Raises:
+        UserError: If what the user says does not fit together, or nobody says whether one-hot actions are discrete.
+    """
+    if kind == "discrete":
+        if given is not None:
+            raise UserError("discrete actions have no bounds; leave out --action-low and --action-high")
+        return ActionUnits(discrete=True)
+    if given is not None:
+        return given
+    if known is not None and not (known.discrete and kind == "continuous"):
+        return known
+    if kind == "auto" and told_discrete(find()):
+        return ActionUnits(discrete=True)
+    return fitted_units(action for _, action in find())
 
 
 def given_units(low: tuple[float, ...], high: tuple[float, ...], action_dim: int) -> ActionUnits | None:

@@ -12,14 +12,15 @@ import numpy as np
 
 from genrl.data.episode import Array, Episode, check_episode
 from genrl.data.store import Store, StoreSpec, StoreWriter
-from genrl.infra.checkpoint import atomic_write
+from genrl.infra.checkpoint import atomic_write, remove_leftovers_of
 from genrl.infra.config import from_dict
 from genrl.infra.errors import UserError
 from genrl.infra.media import resize_frames
 from genrl.infra.progress import ProgressReport
-from genrl.interop.actions import ActionUnits
+from genrl.interop.actions import ActionKind, ActionUnits, check_one_hot
 from genrl.interop.original import CorruptEpisodeError
 from genrl.interop.original_import import ImportReport, report_path
+from genrl.interop.rate import Merge, frames_per_row, thinned
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,11 +36,17 @@ class ImportOptions:
     camera: str | None = None
     """Which images to take, where there are several."""
     fps: float | None = None
-    """Frames a second, where the data do not tell, or tell wrong."""
+    """Frames a second of the data, where they do not tell, or tell wrong."""
+    store_fps: float | None = None
+    """Frames a second of the store, where fewer than the data's, which are a multiple: every n-th frame is kept."""
+    merge: Merge = "mean"
+    """The action that stands for n of them: their mean (for forces, velocities) or the last (for positions)."""
     action_low: tuple[float, ...] = ()
     """Smallest native action, one number or one for each component; by default what the data declare or hold."""
     action_high: tuple[float, ...] = ()
     """Largest native action."""
+    action_kind: ActionKind = "auto"
+    """Whether actions are choices, kept as one-hot; told from the data, where all are one-hot, unless given."""
     actions: Literal["next", "previous"] = "next"
     """Where there are as many actions as frames: whether a row's action leads to the next frame or led to this one."""
 
@@ -48,6 +55,10 @@ class ImportOptions:
             raise ValueError(f"--frame-size must be at least 1, got {self.frame_size}")
         if self.fps is not None and not self.fps > 0:
             raise ValueError(f"--fps must be above 0, got {self.fps}")
+        if self.store_fps is not None and not self.store_fps > 0:
+            raise ValueError(f"--store-fps must be above 0, got {self.store_fps}")
+        if self.merge != "mean" and self.store_fps is None:
+            raise ValueError(f"--merge {self.merge} has a meaning only with --store-fps")
 
 
 @dataclass(frozen=True)
@@ -58,11 +69,13 @@ class FoundEpisode:
         episode: Its rows.
         source: Agent that made it, or where it came from.
         size: (height, width) of its images before they were resized.
+        every: How many of its steps become one in the store.
     """
 
     episode: Episode
     source: str
     size: tuple[int, int]
+    every: int = 1
 
 
 @dataclass(frozen=True)
@@ -112,12 +125,13 @@ class EpisodeSource(Protocol):
         """
 
 
-def import_episodes(source: EpisodeSource, out: Path) -> ImportReport:
+def import_episodes(source: EpisodeSource, out: Path, merge: Merge) -> ImportReport:
     """Import what a store does not have yet, an episode at a time.
 
     Args:
         source: The episodes.
         out: Store to make or to add to.
+        merge: The action that stands for several, where the store has fewer frames a second.
 
     Returns:
         What was done; also in `report_path(out)`.
@@ -136,6 +150,8 @@ def import_episodes(source: EpisodeSource, out: Path) -> ImportReport:
                 else:
                     try:
                         found = source.read(index)
+                        if found.every > 1:
+                            found = replace(found, episode=thinned(found.episode, found.every, merge))
                         _check(found.episode, source.spec, str(out))
                     except CorruptEpisodeError as error:
                         report.set_aside[origin] = str(error)
@@ -153,6 +169,7 @@ def import_episodes(source: EpisodeSource, out: Path) -> ImportReport:
             raise UserError(f"{source.place} holds no episodes")
         name, reason = next(iter(report.set_aside.items()))
         raise UserError(f"none of the {len(source.origins)} episodes in {source.place} is readable; {name}: {reason}")
+    remove_leftovers_of(report_path(out))
     atomic_write(report_path(out), json.dumps(asdict(report), indent=2) + "\n")
     return report
 
@@ -194,15 +211,16 @@ def describe(
     Raises:
         UserError: If nobody tells the frames a second.
     """
-    fps = options.fps or fps
-    if own is None and fps is None:
-        raise UserError(f"{place} does not tell its frames a second; pass --fps")
-    spec = own
-    if spec is None or options.fps is not None:
-        assert fps is not None
-        spec = replace(
-            spec or StoreSpec(domain, 0, "camera", camera, 1, 0.0), action_repeat=1, control_timestep=1 / fps
-        )
+    fps = recorded_fps(options, own, fps, place)
+    if options.store_fps is not None and options.merge == "mean" and units.discrete:
+        raise UserError(f"{place} has discrete actions, which have no mean; pass --merge last")
+    if own is not None and options.fps is None:
+        # The environment's own control step stays: a longer env step is more of them.
+        every = frames_per_row(fps, options.store_fps, place)
+        spec = replace(own, action_repeat=own.action_repeat * every)
+    else:
+        seconds = 1 / (options.store_fps or fps)
+        spec = replace(own or StoreSpec(domain, 0, "camera", camera, 1, 0.0), action_repeat=1, control_timestep=seconds)
     return replace(
         spec,
         domain=options.domain or spec.domain,
@@ -214,6 +232,19 @@ def describe(
         action_high=units.high,
         discrete=units.discrete,
     )
+
+
+def recorded_fps(options: ImportOptions, own: StoreSpec | None, fps: float | None, place: str) -> float:
+    """Frames a second of the data: first what the user says, then what a store said, then what the data say.
+
+    Raises:
+        UserError: If nobody tells.
+    """
+    stored = None if own is None else 1.0 / (own.control_timestep * own.action_repeat)
+    found = options.fps or stored or fps
+    if found is None:
+        raise UserError(f"{place} does not tell its frames a second; pass --fps")
+    return found
 
 
 def fitted_frames(images: Iterable[Array], frame_size: int) -> tuple[Array, tuple[int, int]]:
@@ -254,6 +285,8 @@ def _check(episode: Episode, spec: StoreSpec, where: str) -> None:
         check_episode(episode, spec, where)
     except UserError as error:
         raise CorruptEpisodeError(str(error)) from error
+    if spec.discrete:
+        check_one_hot(episode.action)
     for name in ("reward", "state"):
         values = getattr(episode, name)
         if values is not None and not np.isfinite(values).all():

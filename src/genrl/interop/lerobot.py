@@ -30,9 +30,11 @@ from PIL import Image
 
 from genrl.data.episode import Array, Episode
 from genrl.infra.errors import UserError
-from genrl.interop.actions import ActionUnits, after_frames, fitted_units, given_units
-from genrl.interop.importing import FoundEpisode, ImportOptions, Provenance, describe, fitted_frames
+from genrl.infra.media import upright_frame
+from genrl.interop.actions import ActionUnits, NamedActions, after_frames, choose_units, given_units
+from genrl.interop.importing import FoundEpisode, ImportOptions, Provenance, describe, fitted_frames, recorded_fps
 from genrl.interop.original import CorruptEpisodeError
+from genrl.interop.rate import frames_per_row
 
 INFO, PROVENANCE, STATS, TASKS = "meta/info.json", "meta/genrl.json", "meta/stats.json", "meta/tasks.parquet"
 """Files of a data set. `meta/genrl.json` is ours: the store's own description; everybody else ignores it."""
@@ -77,11 +79,11 @@ class LeRobotSource:
         state = self.info["features"].get(STATE, {}).get("shape", ())
         provenance = read_provenance(root)
         own = None if provenance is None else provenance.spec
-        self.units = (
-            given_units(options.action_low, options.action_high, shape[0])
-            or (None if own is None else ActionUnits.of(own))
-            or units
-            or fitted_units(self._all_actions())
+        self.units = choose_units(
+            options.action_kind,
+            given_units(options.action_low, options.action_high, shape[0]),
+            units if own is None else ActionUnits.of(own),
+            self._all_actions,
         )
         self.spec = describe(
             options,
@@ -94,6 +96,8 @@ class LeRobotSource:
             fps=float(self.info["fps"]),
             place=self.place,
         )
+        rate = recorded_fps(options, own, float(self.info["fps"]), self.place)
+        self.every = frames_per_row(rate, options.store_fps, self.place)
         self.origins = [f"{root.absolute().name}#{episode['episode_index']}" for episode in self.episodes]
 
     def read(self, index: int) -> FoundEpisode:
@@ -127,7 +131,7 @@ class LeRobotSource:
             state=state,
             prompt=prompt,
         )
-        return FoundEpisode(episode, facts.get("source") or f"lerobot:{self.root.absolute().name}", size)
+        return FoundEpisode(episode, facts.get("source") or f"lerobot:{self.root.absolute().name}", size, self.every)
 
     def _rows(self, facts: dict[str, Any]) -> pa.Table:
         """Rows of one episode; the file they are in stays open, since the next episode is likely there too."""
@@ -148,12 +152,12 @@ class LeRobotSource:
         place = {"chunk_index": facts["data/chunk_index"], "file_index": facts["data/file_index"]}
         return self.root / self.info["data_path"].format(**place)
 
-    def _all_actions(self) -> Iterator[Array]:
+    def _all_actions(self) -> NamedActions:
         """(N, A) actions of each data file that can be read."""
         for path in dict.fromkeys(self._data_file(facts) for facts in self.episodes):
             try:
                 column = pq.read_table(path, columns=[ACTION])[ACTION]
-                yield _numbers(column, self.info["features"][ACTION]["shape"][0])
+                yield str(path), _numbers(column, self.info["features"][ACTION]["shape"][0])
             except (pa.ArrowException, OSError, ValueError):
                 continue  # its episodes are set aside when they are read
 
@@ -188,7 +192,7 @@ def read_provenance(root: Path) -> Provenance | None:
 def _read_info(root: Path) -> dict[str, Any]:
     """`meta/info.json`, with what is needed in it."""
     if not (root / INFO).is_file():
-        raise UserError(f"{root} is no LeRobot data set (it has no {INFO})")
+        raise UserError(f"{root} is no LeRobot data set (it has no {INFO}); name the directory that holds meta/")
     try:
         info = json.loads((root / INFO).read_text())
         version, _, _, fps = info["codebase_version"], info["features"], info["data_path"], Fraction(info["fps"])
@@ -211,11 +215,15 @@ def _read_tasks(path: Path) -> dict[int, str]:
     return dict(zip(table["task_index"].to_pylist(), table[words].to_pylist(), strict=True))
 
 
+def episode_files(root: Path) -> list[Path]:
+    """Tables of episodes, in order; a hidden one is what a killed export was writing."""
+    return sorted(file for file in (root / "meta" / "episodes").glob("*/*.parquet") if not file.name.startswith("."))
+
+
 def read_episodes(root: Path) -> list[dict[str, Any]]:
     """Facts about each episode, in order; statistics are left out."""
-    files = sorted((root / "meta" / "episodes").glob("*/*.parquet"))
     episodes = []
-    for file in files:
+    for file in episode_files(root):
         names = [name for name in pq.read_schema(file).names if not name.startswith("stats/")]
         episodes += pq.read_table(file, columns=names).to_pylist()
     return sorted(episodes, key=lambda facts: facts["episode_index"])
@@ -257,4 +265,4 @@ def _frames_from(path: Path, start: float, tolerance: float) -> Iterator[tuple[f
         container.seek(max(0, int(start / stream.time_base)), stream=stream)
         for frame in container.decode(stream):
             if frame.time is not None and frame.time >= start - tolerance:
-                yield frame.time, np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
+                yield frame.time, upright_frame(frame)

@@ -26,6 +26,7 @@ from genrl.infra.errors import UserError
 from genrl.interop import lerobot as layout
 from genrl.interop.actions import ActionUnits
 from genrl.interop.importing import Provenance
+from genrl.interop.lerobot_statistics import Statistics, episode_statistics
 
 FRAMES_PER_FILE = 8192
 FILES_PER_CHUNK = 1000
@@ -42,6 +43,9 @@ class LeRobotSink:
         root: Directory of the data set.
         spec: What the episodes share.
         lossless: Whether frames stay as they are; else they become H.264 as every player reads it.
+
+    Attributes:
+        origins: Names of the episodes that are there already.
 
     Raises:
         UserError: If the directory holds something else.
@@ -61,13 +65,9 @@ class LeRobotSink:
         self.provenance = Provenance(spec, lossless)
         _check_place(root, self.provenance)
         self.episodes = layout.read_episodes(root)
-        self.tasks = _tasks(self.episodes)
+        self.tasks, self.statistics = _tasks(self.episodes), Statistics(root)
+        self.origins = {facts["origin"] for facts in self.episodes}
         self._part: _Part | None = None
-
-    @property
-    def origins(self) -> set[str]:
-        """Names of the episodes that are there already."""
-        return {facts["origin"] for facts in self.episodes}
 
     def write(self, episode: Episode, source: str, origin: str) -> None:
         """Adds an episode; kept once its part is full, or by `close`."""
@@ -89,8 +89,11 @@ class LeRobotSink:
             "origin": origin,
         }
         facts |= self._part.write(table, episode.frames)
-        facts |= _statistics(table, episode.frames, self.camera)
+        measures = episode_statistics(table, episode.frames, self.camera)
+        self.statistics.add(measures)
+        facts |= measures
         self.episodes.append(facts)
+        self.origins.add(origin)
         if self._part.frames >= FRAMES_PER_FILE:
             self._commit()
 
@@ -158,7 +161,7 @@ class LeRobotSink:
         }
         with atomic_path(self.root / layout.TASKS) as aside:
             pq.write_table(_task_table(self.tasks), aside)
-        atomic_write(self.root / layout.STATS, json.dumps(_all_statistics(self.root), indent=4))
+        atomic_write(self.root / layout.STATS, json.dumps(self.statistics.to_dict(), indent=4))
         atomic_write(self.root / layout.INFO, json.dumps(info, indent=4))
 
 
@@ -170,7 +173,7 @@ class _Part:
         self.frames = 0
         places = (_path(sink.root, layout.DATA_PATH, number), _path(sink.root, layout.VIDEO_PATH, number, sink.camera))
         self._files = {place: place.with_name(f".{place.stem}.tmp-{os.getpid()}{place.suffix}") for place in places}
-        for place in places:
+        for place in (*places, _path(sink.root, layout.EPISODES_PATH, number), sink.root / layout.INFO):
             place.parent.mkdir(parents=True, exist_ok=True)
             remove_leftovers(place.parent)
         data, video = self._files.values()
@@ -261,50 +264,6 @@ def _table(
         else:
             columns[name] = pa.array(values[name].astype(kind.to_pandas_dtype()))
     return pa.table(columns, schema=pa.schema(list(_schema(spec).items())))
-
-
-def _statistics(table: pa.Table, frames: Array, camera: str) -> dict[str, Any]:
-    """Statistics of an episode as columns of its row; those of images by channel, of pixels in 0 ... 1."""
-    values = {camera: frames.reshape(-1, 3) / 255.0}
-    for name in table.column_names:
-        if pa.types.is_floating(table[name].type) or pa.types.is_nested(table[name].type):
-            column = table[name].combine_chunks()
-            values[name] = (column.flatten() if pa.types.is_nested(column.type) else column).to_numpy()
-            values[name] = values[name].reshape(len(table), -1).astype(np.float64)
-    statistics = {}
-    for name, rows in values.items():
-        for measure in ("min", "max", "mean", "std"):
-            vector = getattr(rows, measure)(axis=0)
-            statistics[f"stats/{name}/{measure}"] = (
-                vector.reshape(3, 1, 1).tolist() if name == camera else vector.tolist()
-            )
-        statistics[f"stats/{name}/count"] = [len(frames)]
-    return statistics
-
-
-def _all_statistics(root: Path) -> dict[str, dict[str, Any]]:
-    """`meta/stats.json`: those of all episodes, from those of each."""
-    files = sorted((root / "meta" / "episodes").glob("*/*.parquet"))
-    names = [name for name in pq.read_schema(files[0]).names if name.startswith("stats/")]
-    columns: dict[str, Array] = {}
-    for name in names:
-        columns[name] = np.array([v for file in files for v in pq.read_table(file, columns=[name])[name].to_pylist()])
-    result: dict[str, dict[str, Any]] = {}
-    for feature in dict.fromkeys(name.split("/")[1] for name in names):
-        low, high, means, stds, count = (
-            columns[f"stats/{feature}/{measure}"] for measure in ("min", "max", "mean", "std", "count")
-        )
-        weight = (count / count.sum()).reshape(-1, *[1] * (means.ndim - 1))
-        mean = (weight * means).sum(axis=0)
-        variance = (weight * (stds**2 + (means - mean) ** 2)).sum(axis=0)
-        result[feature] = {
-            "min": low.min(axis=0).tolist(),
-            "max": high.max(axis=0).tolist(),
-            "mean": mean.tolist(),
-            "std": np.sqrt(variance).tolist(),
-            "count": [int(count.sum())],
-        }
-    return result
 
 
 def _task_table(tasks: Mapping[str, int]) -> pa.Table:

@@ -17,8 +17,17 @@ import numpy as np
 from genrl.data.episode import Array, Episode, StoreSpec
 from genrl.infra.errors import UserError
 from genrl.interop.actions import ActionUnits, after_frames, given_units
-from genrl.interop.importing import FoundEpisode, ImportOptions, Provenance, describe, fitted_frames, rgb_frames
+from genrl.interop.importing import (
+    FoundEpisode,
+    ImportOptions,
+    Provenance,
+    describe,
+    fitted_frames,
+    recorded_fps,
+    rgb_frames,
+)
 from genrl.interop.original import CorruptEpisodeError
+from genrl.interop.rate import frames_per_row
 
 PIXELS, STATE = "pixels", "state"
 """Observations that we write, named as Gymnasium's `AddRenderObservation` does; read they may be of any name."""
@@ -48,7 +57,7 @@ class MinariSource:
             raise UserError(f"{path} is no Minari data set, or a damaged one ({error})") from error
         self.camera = _camera(self.data.observation_space, options.camera, path)
         self.origins = [f"{self.data.id}#{index}" for index in self.data.episode_indices]
-        self.spec, self.units = _describe(self.data, self.camera, options, self.place)
+        self.spec, self.units, self.every = _describe(self.data, self.camera, options, self.place)
 
     def read(self, index: int) -> FoundEpisode:
         """One episode.
@@ -78,7 +87,7 @@ class MinariSource:
             state=np.asarray(found.observations[STATE], np.float64) if self.spec.state_dim else None,
             prompt=str(facts.get("prompt", "")),
         )
-        return FoundEpisode(episode, str(facts.get("source", f"minari:{self.data.id}")), size)
+        return FoundEpisode(episode, str(facts.get("source", f"minari:{self.data.id}")), size, self.every)
 
     def _actions(self, native: Array) -> Array:
         """(T, A) actions of a store."""
@@ -179,7 +188,9 @@ def _data_directory(path: Path) -> Path:
         if (directory / "metadata.json").is_file():
             return directory
     if path.exists():
-        raise UserError(f"{path} holds no Minari data set (it has no data/metadata.json)")
+        raise UserError(
+            f"{path} holds no Minari data set (it has no data/metadata.json); name the directory that holds data/"
+        )
     from minari.storage.datasets_root_dir import get_dataset_path
 
     local = get_dataset_path(str(path)) / "data"
@@ -218,8 +229,8 @@ def _leaf(observations: Any, name: str) -> Any:
     return observations
 
 
-def _describe(data: Any, camera: str, options: ImportOptions, place: str) -> tuple[StoreSpec, ActionUnits]:
-    """What a store of the data holds, and the units of their actions."""
+def _describe(data: Any, camera: str, options: ImportOptions, place: str) -> tuple[StoreSpec, ActionUnits, int]:
+    """What a store of the data holds, the units of their actions, and how many of their steps become one."""
     space, observations, metadata = data.action_space, data.observation_space, data.storage.metadata
     state = observations.spaces.get(STATE) if isinstance(observations, gym.spaces.Dict) else None
     state_dim = state.shape[0] if isinstance(state, gym.spaces.Box) and len(state.shape) == 1 else 0
@@ -234,7 +245,8 @@ def _describe(data: Any, camera: str, options: ImportOptions, place: str) -> tup
     else:
         raise UserError(f"{place} has actions of {space}; only Box and Discrete can be imported")
     domain = data.env_spec.id if data.env_spec is not None else data.id
-    return describe(options, units, action_dim, state_dim, own, domain, camera or "observation", None, place), units
+    spec = describe(options, units, action_dim, state_dim, own, domain, camera or "observation", None, place)
+    return spec, units, frames_per_row(recorded_fps(options, own, None, place), options.store_fps, place)
 
 
 def _units(space: gym.spaces.Box, own: StoreSpec | None, options: ImportOptions, place: str) -> ActionUnits:

@@ -93,12 +93,24 @@ def read_original(file: Path, frame_size: int) -> OriginalEpisode:
     return OriginalEpisode(episode, frozenset(names - KNOWN_ARRAYS), resized_from)
 
 
-def _read_arrays(file: Path) -> tuple[dict[str, Array], set[str]]:
-    """The arrays we use, and the names of all that are there."""
+def read_actions(file: Path) -> Array:
+    """(N - 1, A) actions of an episode file, without the first row's, which led nowhere; nothing else is read.
+
+    Raises:
+        CorruptEpisodeError: If they cannot be read.
+    """
+    arrays, _ = _read_arrays(file, {"action"})
+    if "action" not in arrays:
+        raise CorruptEpisodeError("array 'action' is missing")
+    return _rows_of_numbers(arrays, "action", len(arrays["action"]))[1:]
+
+
+def _read_arrays(file: Path, wanted: set[str] = READ_ARRAYS) -> tuple[dict[str, Array], set[str]]:
+    """The arrays that are wanted, and the names of all that are there."""
     try:
         with zipfile.ZipFile(file) as archive:
             members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-            arrays = {name: _read_array(archive, members[name]) for name in READ_ARRAYS & set(members)}
+            arrays = {name: _read_array(archive, members[name]) for name in wanted & set(members)}
     except CorruptEpisodeError:
         raise
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError) as error:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from genrl.data.store import EmbeddingInfo, Store, StoreSpec, StoreWriter
-from genrl.infra.checkpoint import atomic_write
+from genrl.infra.checkpoint import atomic_write, remove_leftovers_of
 from genrl.infra.errors import UserError, did_you_mean
 from genrl.infra.progress import ProgressReport
-from genrl.interop.original import EMBEDDING, CorruptEpisodeError, OriginalEpisode, read_original
+from genrl.interop.actions import ActionKind, NamedActions, check_one_hot, told_discrete
+from genrl.interop.original import EMBEDDING, CorruptEpisodeError, OriginalEpisode, read_actions, read_original
 
 IMPORTED_CHECKSUM = "imported"
 FRAMES_PER_CLIP = 8
@@ -49,7 +51,7 @@ class ImportReport:
     resized: dict[str, int] = field(default_factory=dict)
 
 
-def import_original(source: Path, out: Path, spec: StoreSpec) -> ImportReport:
+def import_original(source: Path, out: Path, spec: StoreSpec, kind: ActionKind = "auto") -> ImportReport:
     """Import one file, or every `.npz` file below a directory.
 
     Files that the store has already (by their path within `source`) are skipped, so the same command goes on after a
@@ -59,6 +61,7 @@ def import_original(source: Path, out: Path, spec: StoreSpec) -> ImportReport:
         source: An episode file, or a directory of any depth.
         out: Store to make or to add to.
         spec: What the store is to hold; `action_dim` and `state_dim` are taken from the first readable file.
+        kind: Whether actions are discrete; `auto` keeps to the store that is added to, or tells it from all files.
 
     Returns:
         What was done; also in `report_path(out)`.
@@ -66,8 +69,13 @@ def import_original(source: Path, out: Path, spec: StoreSpec) -> ImportReport:
     Raises:
         UserError: If there is no file, none was readable, or the store holds something else.
     """
-    files = _episode_files(source)
-    done = set(Store.open(out).episodes.origin) if (out / "store.json").exists() else set()
+    files = _named_files(source)
+    store = Store.open(out) if (out / "store.json").exists() else None
+    done = set() if store is None else set(store.episodes.origin)
+    if kind != "auto":
+        spec = replace(spec, discrete=kind == "discrete")
+    else:
+        spec = replace(spec, discrete=told_discrete(_actions(files)) if store is None else store.spec.discrete)
     report = ImportReport()
     writer: StoreWriter | None = None
     try:
@@ -79,6 +87,8 @@ def import_original(source: Path, out: Path, spec: StoreSpec) -> ImportReport:
                 else:
                     try:
                         found = read_original(file, spec.frame_size)
+                        if spec.discrete:
+                            check_one_hot(found.episode.action)
                         writer = writer or _open_writer(out, spec, found)
                         _add(writer, found, origin)
                     except CorruptEpisodeError as error:
@@ -93,6 +103,7 @@ def import_original(source: Path, out: Path, spec: StoreSpec) -> ImportReport:
     if not report.imported and not report.skipped:
         name, reason = next(iter(report.set_aside.items()))
         raise UserError(f"none of the {len(files)} files in {source} is readable; {name}: {reason}")
+    remove_leftovers_of(report_path(out))
     atomic_write(report_path(out), json.dumps(asdict(report), indent=2) + "\n")
     return report
 
@@ -102,7 +113,7 @@ def report_path(out: Path) -> Path:
     return out.with_name(f"{out.name}.import_report.json")
 
 
-def original_spec(source: Path, domain: str | None, look: str, frame_size: int) -> StoreSpec:
+def original_spec(source: Path, domain: str | None, look: str, frame_size: int, fps: float | None = None) -> StoreSpec:
     """What the store of an import holds, as far as it is known before a file is read.
 
     Args:
@@ -110,6 +121,7 @@ def original_spec(source: Path, domain: str | None, look: str, frame_size: int) 
         domain: Domain, or None.
         look: Render look of the frames.
         frame_size: Height and width the frames are to have.
+        fps: Frames a second; those of the original's data of the domain unless given.
 
     Raises:
         UserError: If the domain is unknown, or cannot be told from the names.
@@ -120,22 +132,37 @@ def original_spec(source: Path, domain: str | None, look: str, frame_size: int) 
         if named is None:
             raise UserError(f"cannot tell the domain from {source}; pass --domain, one of {', '.join(DOMAINS)}")
         domain = named
-    if domain not in DOMAINS:
-        raise UserError(f"unknown --domain {domain!r}; {did_you_mean(domain, DOMAINS)}")
-    camera, action_repeat, control_timestep = DOMAINS[domain]
+    if domain not in DOMAINS and fps is None:
+        hint = did_you_mean(domain, DOMAINS)
+        raise UserError(f"unknown --domain {domain!r}; {hint}; episodes of another body need --fps too")
+    camera, action_repeat, control_timestep = DOMAINS.get(domain, ("camera", 1, 0.0))
+    if fps is not None:
+        action_repeat, control_timestep = 1, 1 / fps
     return StoreSpec(domain, 0, look, camera, action_repeat, control_timestep, frame_size=frame_size)
 
 
-def _episode_files(source: Path) -> list[tuple[Path, str]]:
+def episode_files(root: Path) -> list[Path]:
+    """Episode files below a directory, sorted; hidden ones are what a killed export or a file manager left."""
+    return sorted(file for file in root.rglob("*.npz") if file.is_file() and not file.name.startswith("."))
+
+
+def _named_files(source: Path) -> list[tuple[Path, str]]:
     """(file, name within the source) of every episode, sorted."""
     if source.is_file():
         return [(source, source.name)]
     if not source.exists():
         raise UserError(f"{source} does not exist; name an episode file or a directory of them")
-    files = sorted(file for file in source.rglob("*.npz") if file.is_file())
+    files = episode_files(source)
     if not files:
         raise UserError(f"{source} holds no .npz file; name a directory of the original's episodes")
     return [(file, file.relative_to(source).as_posix()) for file in files]
+
+
+def _actions(files: list[tuple[Path, str]]) -> NamedActions:
+    """Of the files that can be read; the others are set aside when they are imported."""
+    for file, _ in files:
+        with suppress(CorruptEpisodeError):
+            yield str(file), read_actions(file)
 
 
 def _open_writer(out: Path, spec: StoreSpec, found: OriginalEpisode) -> StoreWriter:

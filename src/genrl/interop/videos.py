@@ -28,15 +28,14 @@ import numpy as np
 from genrl.data.episode import Array, Episode
 from genrl.infra.errors import UserError
 from genrl.infra.media import iterate_video, video_rate
-from genrl.interop.actions import ActionUnits, after_frames, fitted_units, given_units
+from genrl.interop.actions import ActionUnits, after_frames, choose_units, given_units
 from genrl.interop.importing import FoundEpisode, ImportOptions, describe, fitted_frames
 from genrl.interop.original import CorruptEpisodeError
+from genrl.interop.rate import RATE_TOLERANCE, frames_per_row
 
 VIDEO_SUFFIXES = {".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".mpeg", ".ogv", ".gif"}
 TABLE_SUFFIXES = (".npz", ".npy", ".csv")
 SHARED = "actions"
-RATE_TOLERANCE = 0.01
-"""Relative difference of frame rates that still counts as the same."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ class VideoSource:
         if not self.videos:
             raise UserError(f"{root} holds no videos ({', '.join(sorted(VIDEO_SUFFIXES))})")
         self._shared = {file.suffix: file for file in root.glob(f"{SHARED}.*") if file.suffix in (".npz", ".csv")}
-        first = next(self._tables(), None)
+        _, first = next(self._tables(), ("", None))
         if first is None:
             video = self.videos[0]
             raise UserError(
@@ -82,11 +81,13 @@ class VideoSource:
                 f"{video.stem}.npz, .npy or .csv beside it, or its name in {SHARED}.npz or {SHARED}.csv"
             )
         action_dim = first.action.shape[1]
-        self.units = (
-            given_units(options.action_low, options.action_high, action_dim)
-            or units
-            or fitted_units(table.action for table in self._tables() if table.action.shape[1] == action_dim)
+        self.units = choose_units(
+            options.action_kind,
+            given_units(options.action_low, options.action_high, action_dim),
+            units,
+            lambda: ((name, table.action) for name, table in self._tables() if table.action.shape[1] == action_dim),
         )
+        self._fps = next(filter(None, map(_rate, self.videos)), None)
         self.spec = describe(
             options,
             self.units,
@@ -95,7 +96,7 @@ class VideoSource:
             own=None,
             domain=root.absolute().name,
             camera="camera",
-            fps=next(filter(None, map(_rate, self.videos)), None),
+            fps=self._fps,
             place=self.place,
         )
         self.origins = [f"{root.absolute().name}/{video.relative_to(root).as_posix()}" for video in self.videos]
@@ -109,11 +110,11 @@ class VideoSource:
         video = self.videos[index]
         table = self._table(video)
         try:
+            every = self._frames_per_row(video)
             images = (image for _, image in iterate_video(video))
             frames, size = fitted_frames(images, self.spec.frame_size)
         except UserError as error:
             raise CorruptEpisodeError(str(error)) from error
-        self._check_rate(video)
         action = after_frames(self.units.to_store(self._before(table.action, len(frames), "action")))
         reward, is_terminal = (
             np.zeros(len(frames)) if values is None else after_frames(self._before(values, len(frames), name))
@@ -131,7 +132,7 @@ class VideoSource:
             prompt=" ".join(words.read_text(errors="replace").split()) if words.is_file() else "",
         )
         folder = self.origins[index].rpartition("/")[0]
-        return FoundEpisode(episode, f"videos:{folder}", size)
+        return FoundEpisode(episode, f"videos:{folder}", size, every)
 
     def _before(self, values: Array, frames: int, name: str) -> Array:
         """(frames - 1, ...) what leads from each frame to the next."""
@@ -143,19 +144,27 @@ class VideoSource:
             )
         return values[:-1] if self.options.actions == "next" else values[1:]
 
-    def _check_rate(self, video: Path) -> None:
-        rate = _rate(video)
-        expected = 1.0 / (self.spec.control_timestep * self.spec.action_repeat)
-        if self.options.fps is None and rate and abs(rate / expected - 1.0) > RATE_TOLERANCE:
-            raise CorruptEpisodeError(
-                f"it has {rate:g} frames a second, not {expected:g}; if that is wrong, pass --fps"
-            )
+    def _frames_per_row(self, video: Path) -> int:
+        """How many frames of a video become a row; videos of several rates can share a store only by --store-fps.
 
-    def _tables(self) -> Iterator[ActionTable]:
-        """Those that can be read, in the order of the videos."""
+        Raises:
+            UserError: If its rate does not fit.
+        """
+        rate, first = (self.options.fps or found for found in (_rate(video), self._fps))
+        assert first is not None, "describe has refused it"
+        rate = rate or first
+        if self.options.store_fps is None and abs(rate / first - 1.0) > RATE_TOLERANCE:
+            raise UserError(
+                f"it has {rate:g} frames a second, not {first:g}; choose a rate for all by --store-fps, "
+                "or pass --fps if that is wrong"
+            )
+        return frames_per_row(rate, self.options.store_fps, "it")
+
+    def _tables(self) -> Iterator[tuple[str, ActionTable]]:
+        """Those that can be read, with their videos, in order."""
         for video in self.videos:
             try:
-                yield self._table(video)
+                yield str(video), self._table(video)
             except CorruptEpisodeError:
                 continue
 
@@ -178,8 +187,9 @@ class VideoSource:
 
 
 def find_videos(root: Path) -> list[Path]:
-    """Videos below a directory, sorted."""
-    return sorted(file for file in root.rglob("*") if file.suffix.lower() in VIDEO_SUFFIXES and file.is_file())
+    """Videos below a directory, sorted; hidden files are what a killed process or a file manager left."""
+    found = (file for file in root.rglob("*") if file.suffix.lower() in VIDEO_SUFFIXES and file.is_file())
+    return sorted(file for file in found if not file.name.startswith("."))
 
 
 def _rate(video: Path) -> float | None:

@@ -51,7 +51,7 @@ class ImportConfig(ImportOptions):
     """
 
     source: tyro.conf.Positional[Path]
-    """A file or directory; for Minari also the id of a data set that was downloaded."""
+    """Directory of a data set, of videos or of episode files, or one of these; for Minari also the id of a set."""
     out: Path
     """Store to make or to add to."""
     format: Literal["auto", "lerobot", "minari", "videos", "original"] = "auto"
@@ -70,6 +70,7 @@ class ExportConfig:
     out: Path
     """Directory to write; for Minari named like `walker-v0`."""
     format: Literal["lerobot", "minari", "original"] = "lerobot"
+    """What to write."""
     lossless: bool = True
     """Keep frames exactly; else videos are what every player reads, and Minari's images JPEG."""
 
@@ -153,6 +154,8 @@ def export(config: ExportConfig) -> ExportReport:
     Raises:
         UserError: If the stores differ in kind, no episode could be written, or the directory holds something else.
     """
+    if not config.stores:
+        raise UserError("name an episode store: genrl data export STORE --out DIRECTORY")
     stores = open_stores(config.stores)
     report = export_data(config.format, stores, config.out, config.lossless)
     console = table_console()
