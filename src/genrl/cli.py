@@ -30,6 +30,7 @@ EXTRAS = {
     "minari": "data",
     "h5py": "data",
     "pyarrow": "data",
+    "ray": "ray",
 }
 """Optional modules and the extra that brings them."""
 
