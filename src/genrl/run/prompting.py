@@ -145,8 +145,8 @@ class PromptedModel:
         Raises:
             UserError: If a text cannot be used.
         """
-        texts = (text, *wordings)
-        prompts = [Prompt(*each, align=True) for each in zip(texts, self.vlm.embed_text(texts), strict=True)]
+        # Each by itself: in company a text's embedding differs in its last digits.
+        prompts = [Prompt(each, self.vlm.embed_text([each])[0], align=True) for each in (text, *wordings)]
         prompt = Prompt.mean(prompts)
         return prompt if baseline is None else prompt.against(self.prompt(baseline), strength)
 

@@ -68,9 +68,13 @@ def take_clips(stores: list[Store], vlm: VideoLanguageModel, count: int) -> Repo
         rows = store.empty_rows(f"embedding/{vlm.name}", len(mine), 1)
         store.read_into(f"embedding/{vlm.name}", ends, list(rows))
         video[mine] = rows[:, 0]
-        for name, own in store_labels(store, [found[place][1] for place in mine], ends).items():
+        for name, own in behaviour_labels(store, ends).items():
             # What one store cannot tell is unknown of its clips.
             labels.setdefault(name, np.full(len(found), UNKNOWN, np.int8))[mine] = own
+    sources = [_source(stores[number], episode) for number, episode, _ in found]
+    labels = (
+        named_labels(sources) | named_labels([stores[n].episodes.prompt[episode] for n, episode, _ in found]) | labels
+    )
     whole = np.asarray(video.any(axis=1))  # Imported data may lack some.
     if whole.sum() < 2:
         raise UserError("the stores hold fewer than two clips with an embedding; collect more or longer episodes")
@@ -81,27 +85,18 @@ def take_clips(stores: list[Store], vlm: VideoLanguageModel, count: int) -> Repo
         [stores[number].path.name for number, _, _ in kept],
         np.array([episode for _, episode, _ in kept]),
         np.array([row for _, _, row in kept]),
-        [_source(stores[number], episode) for number, episode, _ in kept],
+        [source for source, there in zip(sources, whole, strict=True) if there],
         {name: own[whole] for name, own in labels.items()},
         held_out,
     )
 
 
-def store_labels(store: Store, episodes: list[int], ends: list[int]) -> dict[str, Array]:
-    """Which groups of texts the clips of one store show: its sources, its episodes' prompts, behaviours by rules.
-
-    Args:
-        store: The store.
-        episodes: Episode of each clip.
-        ends: Row that each ends at.
-    """
-    labels: dict[str, Array] = {}
-    sources = [_source(store, episode) for episode in episodes]
-    prompts = [store.episodes.prompt[episode] for episode in episodes]
-    for names in (sources, prompts):
-        for name in filter(None, dict.fromkeys(names)):
-            labels[name] = np.array([own == name if own else UNKNOWN for own in names], np.int8)
-    return labels | behaviour_labels(store, ends)
+def named_labels(names: list[str]) -> dict[str, Array]:
+    """Name -> (N,) which clips have it, from the name of each clip's source or prompt; empty names are unknown."""
+    return {
+        name: np.array([own == name if own else UNKNOWN for own in names], np.int8)
+        for name in filter(None, dict.fromkeys(names))
+    }
 
 
 def behaviour_labels(store: Store, ends: list[int]) -> dict[str, Array]:

@@ -58,7 +58,8 @@ def vlm_embed(config: VlmEmbedConfig) -> EmbeddedPrompts:
     if twice:
         raise UserError(f"{twice[0]!r} is given twice; a file names each prompt once")
     model = load_vlm(config.vlm, pick_device(config.device))
-    rows = list(model.embed_text(config.prompt)) if config.prompt else []
+    # Each by itself, as a prompt is where it is used.
+    rows = [model.embed_text([text])[0] for text in config.prompt]
     rows += [embed_video_file(model, path, config.clip, config.rate) for path in config.video]
     kinds: list[Kind] = ["text"] * len(config.prompt)
     kinds += ["video"] * len(config.video)

@@ -106,10 +106,9 @@ def _draw_spread(panel: Any, report: Mapping[str, Any], names: list[str]) -> Non
     for offset, space in enumerate(report["spaces"]):
         height = np.arange(len(names)) + 0.25 * offset
         low, median, high = (_of_rows(report, names, space, key) for key in ("low", "median", "high"))
-        panel.hlines(height, low, high, color=SPACE_COLORS[space], linewidth=2, label=f"texts {space}")
+        panel.hlines(height, low, high, color=SPACE_COLORS[space], linewidth=2)
         panel.plot(median, height, "|", color="black", markersize=5)
     _rows(panel, names, "Cosines with all clips: 5 to 95 %, median")
-    panel.legend(fontsize=8)
 
 
 def _draw_auc(panel: Any, report: Mapping[str, Any], names: list[str]) -> None:
@@ -130,6 +129,8 @@ def _draw_sources(panel: Any, report: Mapping[str, Any], names: list[str]) -> No
     limit = float(np.abs(values).max()) or 1.0
     picture = panel.imshow(values, aspect="auto", cmap="RdBu_r", vmin=-limit, vmax=limit)
     _rows(panel, names, f"Mean cosine by source, standardised (texts {space})")
+    panel.grid(False)
+    panel.set_ylim(len(names) - 0.5, -0.5)
     panel.set_xticks(range(len(report["sources"])), report["sources"], rotation=30, ha="right", fontsize=7)
     panel.figure.colorbar(picture, ax=panel, shrink=0.8)
 
