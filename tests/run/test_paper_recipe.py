@@ -23,8 +23,8 @@ ROOT = Path(__file__).parents[2]
 def test_the_estimates_in_the_documents_are_those_of_the_script() -> None:
     estimates = runpy.run_path(str(ROOT / "recipes" / "paper_estimates.py"))
     assert estimates["table"]() in (ROOT / "docs" / "reproduce.md").read_text()
-    # By hand: 2.5e6 clips of 5.1 TFLOP at 40 % of 312 TFLOP/s are 28.4 hours.
-    assert "A100 28 h" in estimates["table"]() and 2.5e6 * 5.1 / (0.4 * 312) / 3600 == pytest.approx(28.4, abs=0.1)
+    # By hand: 2.5e6 clips of 5.1 TFLOP are 12.75e6 TFLOP; at 40 % of 312 TFLOP/s, 102,163 s.
+    assert "A100 28 h" in estimates["table"]()
 
 
 @pytest.mark.slow

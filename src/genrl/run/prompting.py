@@ -146,8 +146,9 @@ class PromptedModel:
             UserError: If a text cannot be used.
         """
         # Each by itself: in company a text's embedding differs in its last digits.
-        prompts = [Prompt(each, self.vlm.embed_text([each])[0], align=True) for each in (text, *wordings)]
-        prompt = Prompt.mean(prompts)
+        rows = [F.normalize(self.vlm.embed_text([each])[0], dim=-1) for each in (text, *wordings)]
+        prompts = [Prompt(each, row, align=True) for each, row in zip((text, *wordings), rows, strict=True)]
+        prompt = Prompt.mean(prompts) if wordings else prompts[0]
         return prompt if baseline is None else prompt.against(self.prompt(baseline), strength)
 
     def video_prompt(self, path: Path | str, clip: ClipConfig = WHOLE_CLIP) -> Prompt:
