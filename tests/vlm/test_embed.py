@@ -225,6 +225,23 @@ def test_a_part_goes_on_and_parts_that_do_not_fit_are_computed_anew(store, vlm, 
     assert np.array_equal(bits(store), bits(whole))
 
 
+def test_after_new_episodes_the_parts_go_on_within_a_shard(store, vlm, tmp_path) -> None:
+    embed(EmbedConfig((store,), str(vlm), "cpu"))
+    opened = Store.open(store)
+    with StoreWriter.open(store, opened.spec) as writer:
+        writer.add(opened.episode(2), "noise")
+    whole = copy_of(store, tmp_path / "whole")
+    embed(EmbedConfig((whole,), str(vlm), "cpu", fresh=True))
+    embed(EmbedConfig((store,), str(vlm), "cpu", part="1/1"))
+    assert sorted(path.name for path in (tmp_path / "store.parts" / "mini").iterdir()) == [
+        "rows_000000064_000000096",  # Of which 31 rows were there.
+        "rows_000000096_000000128",
+        "rows_000000128_000000146",
+    ]
+    assert counted_rows(EmbedConfig((store,), str(vlm), "cpu")) == 0
+    assert np.array_equal(bits(store), bits(whole))
+
+
 def test_a_part_of_other_frames_is_not_taken(store, vlm, tmp_path) -> None:
     other = copy_of(store, tmp_path / "other")
     embed(EmbedConfig((other,), str(vlm), "cpu", part="1/1"))

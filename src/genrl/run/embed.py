@@ -130,10 +130,12 @@ def _embed_store(path: Path, info: EmbeddingInfo, fresh: bool, compute: Compute)
         parts = EmbeddingParts(store, info)
         ranges = _shards(writer.done_rows, writer.num_rows, writer.shard_frames)
         shard_of = {rows: (rows[0] // writer.shard_frames * writer.shard_frames, rows[1]) for rows in ranges}
-        computed = compute(path, [rows for rows in ranges if not parts.has(*shard_of[rows])])
+        # Looked up once: a part that is copied here meanwhile must not shift what is computed.
+        present = {rows for rows in ranges if parts.has(*shard_of[rows])}
+        computed = compute(path, [rows for rows in ranges if rows not in present])
         with ProgressReport(writer.num_rows, writer.done_rows, f"embedding {path}", "frame") as progress:
             for rows in ranges:
-                if parts.has(*shard_of[rows]):
+                if rows in present:
                     found = parts.read(*shard_of[rows])
                     # One that does not fit is computed out of turn.
                     embeddings = next(compute(path, [rows])) if found is None else found[rows[0] - shard_of[rows][0] :]
