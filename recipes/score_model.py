@@ -40,6 +40,9 @@ class ScoreConfig:
     """What to score."""
 
     model: str = "walker-mini"
+    vlm: str | None = None
+    """Where the model's VLM is, if not where it was in training: NAME=WHERE, the directory of a trained mini VLM, or
+    package:Class (`genrl vlm list`)."""
     out: Path = Path("scores")
     tasks: tuple[str, ...] = ()
     """By default every task of the groups behaviour and generalisation of the model's domain."""
@@ -56,7 +59,7 @@ class ScoreConfig:
 
 def main(config: ScoreConfig) -> None:
     """Learns, scores, writes both files."""
-    model = load_model(config.model)
+    model = load_model(config.model, vlm=config.vlm)
     prompts = chosen_prompts(config, model.model.spec.domain)
     context = multiprocessing.get_context("spawn")
     rows: dict[tuple[str, str, int], dict[str, Any]] = {}
@@ -105,7 +108,13 @@ def score_one(config: ScoreConfig, task: str, prompt: str, seed: int) -> dict[st
     directory = config.out / f"{task}-{slug(prompt)}-seed{seed}"
     preset = PRESETS["learn"][config.preset]
     options = replace(
-        preset, model=config.model, prompt=(prompt,), seed=seed, out=directory, updates=config.updates or preset.updates
+        preset,
+        model=config.model,
+        vlm=config.vlm,
+        prompt=(prompt,),
+        seed=seed,
+        out=directory,
+        updates=config.updates or preset.updates,
     )
     (result,) = learn(options)
     evaluation = evaluate(EvaluateConfig(result.policy, task, config.episodes, seed, workers=1))

@@ -20,6 +20,7 @@ from genrl import cli
 from genrl.data.store import EmbeddingInfo, Episode, Store, StoreSpec, StoreWriter
 from genrl.infra import checkpoint
 from genrl.infra.media import write_png, write_video
+from genrl.interop.original_import import IMPORTED_CHECKSUM
 from tests.evaluation.tiny import SPEC, saved_policy, tiny_model
 from tests.vlm.tiny import TINY, tiny_vlm
 
@@ -88,7 +89,7 @@ def write_store(path: Path, spec: StoreSpec, episodes: int = 2, embedding: bool 
     rng = np.random.default_rng(0)
     with StoreWriter.open(path, spec, shard_frames=16) as writer:
         if embedding:
-            writer.declare_embedding(EmbeddingInfo("mini", 4, 8, "weights"))
+            writer.declare_embedding(EmbeddingInfo("mini", 4, 8, IMPORTED_CHECKSUM))
         for _ in range(episodes):
             frames = rng.integers(0, 256, (20, spec.frame_size, spec.frame_size, 3), np.uint8)
             action = rng.uniform(-1, 1, (20, spec.action_dim)).astype(np.float32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,14 +31,17 @@ def load(model: str | Path = "walker-mini", device: str = "auto", vlm: str | Non
     return load_model(model, pick_device(device), vlm)
 
 
-def learn(model: PromptedModel | str | Path, prompt: str, preset: str = "mini", **options: Any) -> Policy:
+def learn(
+    model: PromptedModel | str | Path, prompt: str | Sequence[str], preset: str = "mini", **options: Any
+) -> Policy:
     """Learns a policy for a prompt in imagination, as `genrl learn` does.
 
     Args:
         model: What `load` gave, or what it takes.
-        prompt: Text that describes the behaviour.
+        prompt: Text that describes the behaviour, or several wordings of it, whose mean embedding is the target.
         preset: Preset of `genrl learn`.
-        **options: Options of `genrl learn` by their Python names, for instance `updates=1_000, seed=3, out="run"`.
+        **options: Options of `genrl learn` by their Python names, for instance `updates=1_000, seed=3, out="run"`,
+            `baseline_prompt="a person"`.
 
     Returns:
         The policy, with `reset(seed)` and `act(frame)`; it is also on disk in the run directory.
@@ -64,7 +68,10 @@ def learn(model: PromptedModel | str | Path, prompt: str, preset: str = "mini", 
     presets = PRESETS["learn"]
     if preset not in presets:
         raise UserError(f"genrl.learn: unknown preset {preset!r}; {did_you_mean(preset, presets)}")
-    config = dataclasses.replace(presets[preset], model=model_name, prompt=(prompt,), **options)
+    wordings = (prompt,) if isinstance(prompt, str) else tuple(prompt)
+    if len(wordings) > 1:
+        options = {"ensemble": True} | options
+    config = dataclasses.replace(presets[preset], model=model_name, prompt=wordings, **options)
     return Policy.load(run_learn(config)[0].policy)
 
 

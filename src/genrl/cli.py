@@ -30,6 +30,7 @@ EXTRAS = {
     "minari": "data",
     "h5py": "data",
     "pyarrow": "data",
+    "ray": "ray",
 }
 """Optional modules and the extra that brings them."""
 
@@ -70,13 +71,17 @@ VERBS = {
         "genrl.run.snapshot", "SnapshotConfig", "import_snapshot", "turn a snapshot of the original into a model"
     ),
     "train-vlm": Verb("genrl.run.train_vlm", "TrainVlmConfig", "train_vlm", "train the mini video-language model"),
-    "vlm convert": Verb(
-        "genrl.run.vlm_convert", "ConvertConfig", "convert", "InternVideo2's published file -> a directory to load from"
-    ),
     "vlm list": Verb(
         "genrl.run.vlm_list", "VlmListConfig", "vlm_list", "the video-language models, and which are here"
     ),
+    "vlm convert": Verb(
+        "genrl.run.vlm_convert", "ConvertConfig", "convert", "InternVideo2's published file -> a directory to load from"
+    ),
     "embed": Verb("genrl.run.embed", "EmbedConfig", "embed", "add a VLM's clip embeddings to a store"),
+    "vlm embed": Verb("genrl.run.vlm_embed", "VlmEmbedConfig", "vlm_embed", "prompts -> embeddings in a file"),
+    "vlm report": Verb(
+        "genrl.run.vlm_report", "VlmReportConfig", "vlm_report", "what a VLM sees in a store: gap, cosines, retrieval"
+    ),
     "pretrain": Verb("genrl.run.pretrain", "PretrainConfig", "pretrain", "store -> multimodal-foundation world model"),
     "practice": Verb(
         "genrl.run.practice",
@@ -85,6 +90,9 @@ VERBS = {
         "a model acts, learns from it, and gets a policy for all prompts",
     ),
     "imagine": Verb("genrl.run.imagine", "ImagineConfig", "imagine", "show what a model understands of prompts"),
+    "prompt rank": Verb(
+        "genrl.run.prompt_rank", "PromptRankConfig", "prompt_rank", "order wordings by how well a model grounds them"
+    ),
     "learn": Verb("genrl.run.learn", "LearnConfig", "learn", "learn a behaviour from a prompt, in imagination"),
     "evaluate": Verb("genrl.run.evaluate", "EvaluateConfig", "evaluate", "run a policy in the simulator and score it"),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -17,8 +18,10 @@ from genrl.infra.logging import read_metrics
 from genrl.infra.optim import OptimizerConfig
 from genrl.models.foundation import FoundationModel
 from genrl.models.learner import FoundationLearnerConfig
+from genrl.run.embed import EmbedConfig, embed
 from genrl.run.pretrain import PretrainConfig, StageConfig, pretrain
 from tests.run.tiny import make_store, pretrain_config
+from tests.vlm.tiny import tiny_vlm
 
 
 @pytest.fixture(scope="module")
@@ -157,6 +160,55 @@ def test_bad_options_are_refused_before_anything_is_trained(data, tmp_path: Path
     with pytest.raises(ValueError, match="frame.spread must be positive"):
         replace(config.frame, spread=0.0)
     assert not (tmp_path / "run").exists()
+
+
+def test_embeddings_of_other_weights_than_the_vlm_here_are_refused(data, tmp_path: Path) -> None:
+    store, _ = data
+    tiny_vlm(seed=1).save(tmp_path / "other")
+    with pytest.raises(UserError, match=f"'mini' from other weights .*{tiny_vlm().checksum}.*{tiny_vlm(1).checksum}"):
+        pretrain(pretrain_config(store, tmp_path / "other", tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_vlm_that_is_not_here_cannot_be_asked(data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, vlm = data
+    shutil.copytree(store, tmp_path / "store")
+    shutil.copytree(vlm, tmp_path / "vlm")
+    embed(EmbedConfig((tmp_path / "store",), str(tmp_path / "vlm"), "cpu"))
+    shutil.rmtree(tmp_path / "vlm")  # The column says that it was there.
+    monkeypatch.setattr("genrl.run.pretrain.load_vlm", None)
+    config = replace(pretrain_config(tmp_path / "store", vlm, tmp_path / "run"), vlm="mini")
+    assert pretrain(config).is_dir()
+
+
+def test_a_name_alone_is_the_checkpoint_that_the_column_records(data, tmp_path: Path) -> None:
+    store, vlm = data
+    model = pretrain(replace(pretrain_config(store, vlm, tmp_path / "run"), vlm="mini"))
+    spec = FoundationModel.load(model).spec
+    assert (spec.vlm_checksum, spec.vlm_source) == (tiny_vlm().checksum, f"mini={vlm}")
+
+
+def test_two_stores_whose_embeddings_other_weights_made_are_refused(data, tmp_path: Path) -> None:
+    store, vlm = data
+    shutil.copytree(store, tmp_path / "second")
+    tiny_vlm(seed=1).save(tmp_path / "other")
+    embed(EmbedConfig((tmp_path / "second",), str(tmp_path / "other"), "cpu", fresh=True))
+    config = pretrain_config(store, vlm, tmp_path / "run")
+    with pytest.raises(UserError, match=r"second has embeddings 'mini' from other weights than .*store"):
+        pretrain(replace(config, data=(store, tmp_path / "second")))
+
+
+def test_a_run_does_not_go_on_with_embeddings_of_other_weights(data, tmp_path: Path) -> None:
+    store, vlm = data
+    shutil.copytree(store, tmp_path / "store")
+    shutil.copytree(vlm, tmp_path / "vlm")
+    config = pretrain_config(tmp_path / "store", tmp_path / "vlm", tmp_path / "run")
+    pretrain(replace(config, latent=replace(config.latent, updates=0)))
+    tiny_vlm(seed=1).save(tmp_path / "vlm")
+    embed(EmbedConfig((tmp_path / "store",), str(tmp_path / "vlm"), "cpu", fresh=True))
+    said = f"of checksum {tiny_vlm().checksum}, --data now has those of {tiny_vlm(1).checksum}"
+    with pytest.raises(UserError, match=said):
+        pretrain(config)
 
 
 def test_the_learning_rate_warms_up_and_follows_a_cosine() -> None:

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import atexit
 import multiprocessing
-import os
-import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from types import TracebackType
@@ -25,6 +23,7 @@ from genrl.envs.gl import require_gl
 from genrl.envs.physics import set_state, state_size
 from genrl.envs.tasks import TASKS
 from genrl.infra.errors import UserError
+from genrl.infra.process import end_with_parent
 
 Look = Literal["paper", "fast"]
 
@@ -161,7 +160,7 @@ class RenderPool:
         require_gl()
         self._name, self._look, self._processes = name, look, processes
         # Forked processes would share the parent's OpenGL and OpenMP state, which breaks both.
-        self._pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _end_with_parent)
+        self._pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), end_with_parent)
 
     def __enter__(self) -> Self:
         return self
@@ -195,15 +194,3 @@ def parallel_render(name: str, states: np.ndarray, look: Look, processes: int, s
     """As `render_states`, in several processes; worth it from some thousand states on."""
     with RenderPool(name, look, processes) as pool:
         return pool.render(states, size)
-
-
-def _end_with_parent() -> None:
-    """Run in a worker: it would wait for work for ever if its parent were killed."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

@@ -2,48 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
-import tyro
 from numpy.typing import NDArray
 from rich.table import Table
 
-from genrl.infra.clips import ClipConfig
 from genrl.infra.compute import DeviceName, pick_device
-from genrl.infra.errors import UserError
 from genrl.infra.media import video_grid, write_png, write_video
 from genrl.infra.progress import table_console
-from genrl.run.prompting import Groundability, load_model, video_prompts
+from genrl.run.prompting import Groundability, load_model
+from genrl.run.prompts import PromptConfig, read_prompts
 
 MOMENTS = 4
 """Moments of each preview in a picture."""
 
 
 @dataclass(frozen=True)
-class ImagineConfig:
+class ImagineConfig(PromptConfig):
     """Decode the targets of prompts to a video grid, with the groundability of each.
 
     Groundability is the cosine of the decoded video's embedding with the raw prompt embedding; its z-score compares it
-    with what the model makes of other prompts: above 1 the picture fits this prompt better than most.
+    with what the model makes of other prompts: above 1 the picture fits this prompt better than most. --ensemble makes
+    one prompt of several wordings, --baseline-prompt takes out what they have in common with a general one.
     """
 
-    model: str = "walker-mini"
-    """Shipped model, or a directory made by `genrl pretrain`."""
-    vlm: str | None = None
-    """Where the model's VLM is, if not where it was in training: NAME=WHERE, the directory of a trained mini VLM, or
-    package:Class (`genrl vlm list`)."""
-    prompt: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
-    """Text; may be given several times."""
-    video: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction] = ()
-    """Video file or image; may be given several times."""
-    clip: ClipConfig = field(default_factory=ClipConfig)
-    text_embedding: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
-    """Embeddings of texts by the model's VLM, made elsewhere: FILE.npy or FILE.npz:ARRAY, a row a prompt."""
-    video_embedding: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
-    """The same of videos."""
     steps: int = 48
     """Frames of each preview."""
     out: Path = Path("imagine.mp4")
@@ -72,12 +56,9 @@ def imagine(config: ImagineConfig) -> list[Preview]:
     Raises:
         UserError: If a prompt or the model cannot be used.
     """
-    if not (config.prompt or config.video or config.text_embedding or config.video_embedding):
-        raise UserError("--prompt is missing: describe a behaviour, for example --prompt 'standing up straight'")
+    config.require_prompt()
     model = load_model(config.model, pick_device(config.device), config.vlm)
-    prompts = [*(model.prompt(text) for text in config.prompt), *video_prompts(model, config.video, config.clip)]
-    prompts += [prompt for source in config.text_embedding for prompt in model.embedding_prompts(source, align=True)]
-    prompts += [prompt for source in config.video_embedding for prompt in model.embedding_prompts(source, align=False)]
+    prompts = read_prompts(model, config)
     judge = model.groundability if model.has_vlm else lambda prompt: None
     previews = [Preview(p.label, model.imagine(p, config.steps), judge(p)) for p in prompts]
 

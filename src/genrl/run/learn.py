@@ -8,24 +8,23 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-import tyro
 from torch import Tensor
 
 from genrl.behavior.learner import BehaviorConfig, BehaviorLearner
 from genrl.behavior.policy import Policy
 from genrl.behavior.start_states import StartConfig, data_free_starts, data_starts
 from genrl.data.sampler import WindowSampler
-from genrl.infra.clips import ClipConfig
 from genrl.infra.compute import DeviceName, pick_device, reuse_memory
 from genrl.infra.config import config_hash
 from genrl.infra.errors import UserError
 from genrl.infra.rundir import Run
 from genrl.models.foundation import ModelSpec
 from genrl.models.state import LatentState
-from genrl.run.prompting import Prompt, PromptedModel, load_model, video_prompts
+from genrl.run.prompting import Prompt, PromptedModel, load_model
+from genrl.run.prompts import PromptConfig, read_prompts
 
 SLUG_LENGTH = 40
 
@@ -43,30 +42,14 @@ class SettleConfig:
 
 
 @dataclass(frozen=True)
-class LearnConfig:
+class LearnConfig(PromptConfig):
     """Learn a behaviour from a prompt, in imagination.
 
     Data-free unless --data names a store to start imagination from. Each --prompt or --video learns a policy of its
-    own; --ensemble makes one target of several wordings. The result is OUT/policy (OUT/NAME/policy for several
-    prompts). The same command resumes.
+    own; --ensemble makes one target of several wordings, --baseline-prompt takes out what they have in common with a
+    general one. The result is OUT/policy (OUT/NAME/policy for several prompts). The same command resumes.
     """
 
-    model: str = "walker-mini"
-    """Shipped model, or a directory made by `genrl pretrain`."""
-    vlm: str | None = None
-    """Where the model's VLM is, if not where it was in training: NAME=WHERE, the directory of a trained mini VLM, or
-    package:Class (`genrl vlm list`)."""
-    prompt: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
-    """Text that describes the behaviour; may be given several times."""
-    video: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction] = ()
-    """Video file or image that shows the behaviour; may be given several times."""
-    clip: ClipConfig = field(default_factory=ClipConfig)
-    text_embedding: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
-    """Embeddings of texts by the model's VLM, made elsewhere: FILE.npy or FILE.npz:ARRAY, a row a prompt."""
-    video_embedding: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
-    """The same of videos."""
-    ensemble: bool = False
-    """One policy for the mean of all --prompt wordings."""
     data: tuple[Path, ...] = ()
     """Stores whose posterior states imagination starts from; none is data-free."""
     data_batch_size: int = 32
@@ -128,8 +111,7 @@ def learn(config: LearnConfig) -> list[LearnResult]:
         UserError: If a prompt, the model or the data cannot be used, before anything is trained.
     """
     device = pick_device(config.device)
-    if not (config.prompt or config.video or config.text_embedding or config.video_embedding):
-        raise UserError("--prompt is missing: describe the behaviour, for example --prompt 'standing up straight'")
+    config.require_prompt()
     model = load_model(config.model, device, config.vlm)
     config = replace(config, behavior=fitting_behavior(config.behavior, model.model.spec))
     if config.behavior.doubt and model.model.world_model.rssm.ensemble is None:
@@ -297,18 +279,6 @@ class Learning:
             setattr(self, name, meta.get(name, getattr(self, name)))
         self.history = [(int(update), float(value)) for update, value in meta["history"]]
         self._pending = list(tensors["pending"]) if "pending" in tensors else []
-
-
-def read_prompts(model: PromptedModel, config: LearnConfig) -> list[Prompt]:
-    """All prompts embedded, so that a bad one is refused before any is learnt."""
-    others = video_prompts(model, config.video, config.clip)
-    others += [prompt for source in config.text_embedding for prompt in model.embedding_prompts(source, align=True)]
-    others += [prompt for source in config.video_embedding for prompt in model.embedding_prompts(source, align=False)]
-    if config.ensemble:
-        if len(config.prompt) < 2:
-            raise UserError("--ensemble needs at least two --prompt wordings")
-        return [model.prompt(*config.prompt), *others]
-    return [*(model.prompt(text) for text in config.prompt), *others]
 
 
 def start_sampler(model: PromptedModel, config: LearnConfig) -> WindowSampler | None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from genrl.data.sampler import WindowSampler
-from genrl.data.store import open_stores
+from genrl.data.store import EmbeddingInfo, open_stores
 from genrl.evaluation.prediction import Prediction, predict_open_loop, prediction_video
 from genrl.infra.compute import DeviceName, pick_device, reuse_memory
 from genrl.infra.config import config_hash
@@ -21,11 +21,13 @@ from genrl.infra.errors import UserError
 from genrl.infra.media import write_video
 from genrl.infra.progress import ProgressReport
 from genrl.infra.rundir import Run
+from genrl.interop.original_import import IMPORTED_CHECKSUM
 from genrl.models.foundation import FoundationConfig, FoundationModel, ModelSpec
 from genrl.models.latents import LatentCache
 from genrl.models.learner import FoundationLearner, FoundationLearnerConfig, FrameLearner, LatentLearner
 from genrl.run.prompting import load_model
-from genrl.vlm.registry import column_name, load_vlm, vlm_source
+from genrl.vlm.own import OWN_CLASS
+from genrl.vlm.registry import column_name, column_vlm, find_vlm, load_vlm, vlm_source
 
 LEARNERS: dict[str, type[FoundationLearner]] = {
     "frame": FrameLearner,
@@ -196,10 +198,17 @@ class Pretraining:
 
     def state_meta(self) -> dict[str, Any]:
         """The stage, beside the learner's."""
-        return self.learner.state_meta() | {"stage": self.stage}
+        return self.learner.state_meta() | {"stage": self.stage, "vlm_checksum": self.model.spec.vlm_checksum}
 
     def load_state(self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
         """Takes back what `state_tensors` and `state_meta` gave."""
+        own = self.model.spec
+        was = meta.get("vlm_checksum", own.vlm_checksum)  # Checkpoints from before it was recorded lack it.
+        if was != own.vlm_checksum:
+            raise UserError(
+                f"the run began with embeddings {own.vlm!r} of checksum {was}, --data now has those of "
+                f"{own.vlm_checksum}; --fresh starts over with them"
+            )
         self.enter(meta["stage"])
         self.learner.load_state(tensors, meta)
 
@@ -294,6 +303,7 @@ def model_spec(config: PretrainConfig, samplers: Mapping[str, WindowSampler]) ->
     data = next(iter(samplers.values())).spec
     infos = [sampler.embedding_info for sampler in samplers.values() if sampler.embedding_info]
     if infos:
+        check_weights(config.vlm, infos[0], config.data[0])
         name, checksum, dim, frames = infos[0].name, infos[0].checksum, infos[0].dim, infos[0].frames_per_clip
         source = infos[0].source
     else:
@@ -322,6 +332,24 @@ def model_spec(config: PretrainConfig, samplers: Mapping[str, WindowSampler]) ->
         frames_per_clip=frames,
         vlm_source=source or vlm_source(config.vlm),
     )
+
+
+def check_weights(vlm: str, info: EmbeddingInfo, data: Path) -> None:
+    """Refuses embeddings that other weights made than those this machine has under the name of the VLM.
+
+    A model learns from the embeddings alone, so a VLM that is not here is no fault, and none is downloaded; prompting
+    will compare then.
+    """
+    vlm = column_vlm(vlm, info.source)
+    if info.checksum == IMPORTED_CHECKSUM or (find_vlm(vlm) is None and not OWN_CLASS.fullmatch(vlm)):
+        return
+    own = load_vlm(vlm).checksum
+    if own != info.checksum:
+        raise UserError(
+            f"--data {data} has embeddings {info.name!r} from other weights (checksum {info.checksum}) than "
+            f"--vlm {vlm} has here ({own}), whose prompts the model would not understand; "
+            f"`genrl embed --data {data} --vlm {vlm} --fresh` computes them anew"
+        )
 
 
 def adopt_world_model(model: FoundationModel, name: str) -> None:

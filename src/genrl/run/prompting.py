@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -17,20 +15,26 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from genrl.behavior.general import GeneralPolicy
-from genrl.infra.clips import ClipConfig, read_clips
+from genrl.infra.clips import ClipConfig
 from genrl.infra.errors import UserError, did_you_mean
 from genrl.interop.original_import import IMPORTED_CHECKSUM
 from genrl.models.foundation import FoundationModel
 from genrl.models.state import LatentState
+from genrl.vlm.embedded_prompts import read_embedded_prompts
 from genrl.vlm.own import OWN_CLASS
+from genrl.vlm.prompt_embedding import (
+    BASELINE_STRENGTH,
+    WHOLE_CLIP,
+    against_baseline,
+    embed_video_file,
+    mean_embedding,
+)
 from genrl.vlm.protocol import VideoLanguageModel
 from genrl.vlm.registry import find_vlm, load_vlm
 
 ASSETS = Path(__file__).parents[1] / "assets"
 REFERENCE_PROMPTS = ASSETS / "reference_prompts.json"
 PREVIEW_STEPS = 48
-WHOLE_CLIP = ClipConfig()
-ARRAYS_SHOWN = 8
 GENERAL = "general"
 """Directory of the general policy within that of its model."""
 
@@ -48,6 +52,17 @@ class Prompt:
     label: str
     embedding: Tensor
     align: bool
+
+    @classmethod
+    def mean(cls, wordings: Sequence[Prompt]) -> Prompt:
+        """One prompt of several wordings: their normalised mean."""
+        label = " / ".join(wording.label for wording in wordings)
+        return cls(label, mean_embedding(torch.stack([wording.embedding for wording in wordings])), wordings[0].align)
+
+    def against(self, baseline: Prompt, strength: float = BASELINE_STRENGTH) -> Prompt:
+        """The prompt with less of what it has in common with a baseline; see `against_baseline`."""
+        embedding = against_baseline(self.embedding, baseline.embedding, strength)
+        return Prompt(f"{self.label} (less {strength:g} of {baseline.label})", embedding, self.align)
 
 
 @dataclass(frozen=True)
@@ -105,11 +120,7 @@ class PromptedModel:
         """The model's VLM, loaded when first needed; another one is refused."""
         spec = self.model.spec
         vlm = self._load_vlm()
-        if spec.vlm_checksum == IMPORTED_CHECKSUM:  # Those who made the embeddings recorded no checksum.
-            fits = (vlm.name, vlm.embed_dim) == (spec.vlm, spec.embed_dim)
-        else:
-            fits = vlm.checksum == spec.vlm_checksum
-        if not fits:
+        if not self._made_with(vlm.name, vlm.embed_dim, vlm.checksum):
             raise UserError(
                 f"model {self.name} was trained with VLM {spec.vlm!r} of checksum {spec.vlm_checksum}, "
                 f"but the one here is {vlm.name!r} of {vlm.checksum}; use the VLM it was made with (--vlm NAME=WHERE)"
@@ -131,11 +142,32 @@ class PromptedModel:
                 "prompt as an embedding of it (--text-embedding FILE)"
             ) from error
 
-    def prompt(self, text: str, *wordings: str) -> Prompt:
-        """A prompt in words; several wordings make one prompt, their mean embedding."""
-        texts = [text, *wordings]
-        embedding = F.normalize(self.vlm.embed_text(texts).mean(0), dim=-1)
-        return Prompt(" / ".join(texts), embedding, align=True)
+    def _made_with(self, name: str, embed_dim: int, checksum: str) -> bool:
+        """Whether the model was trained with embeddings of this VLM."""
+        spec = self.model.spec
+        if spec.vlm_checksum == IMPORTED_CHECKSUM:  # Those who made the embeddings recorded no checksum.
+            return (name, embed_dim) == (spec.vlm, spec.embed_dim)
+        return checksum == spec.vlm_checksum
+
+    def prompt(
+        self, text: str, *wordings: str, baseline: str | None = None, strength: float = BASELINE_STRENGTH
+    ) -> Prompt:
+        """A prompt in words.
+
+        Args:
+            text: The words.
+            *wordings: Other words for the same; the mean embedding of all is the prompt.
+            baseline: What is there anyway, such as "a person"; what the prompt has in common with it is taken out.
+            strength: How much of it, from 0 to 1.
+
+        Raises:
+            UserError: If a text cannot be used.
+        """
+        # Each by itself: in company a text's embedding differs in its last digits.
+        rows = [F.normalize(self.vlm.embed_text([each])[0], dim=-1) for each in (text, *wordings)]
+        prompts = [Prompt(each, row, align=True) for each, row in zip((text, *wordings), rows, strict=True)]
+        prompt = Prompt.mean(prompts) if wordings else prompts[0]
+        return prompt if baseline is None else prompt.against(self.prompt(baseline), strength)
 
     def video_prompt(self, path: Path | str, clip: ClipConfig = WHOLE_CLIP) -> Prompt:
         """A prompt by example: a video file, an animation, or an image (a pose to hold).
@@ -147,40 +179,47 @@ class PromptedModel:
         Raises:
             UserError: If the file cannot be read, or holds too little.
         """
-        vlm = self.vlm
-        rate = self.model.spec.frames_per_second
-        found = read_clips(Path(path), clip, vlm.frames_per_clip, rate, vlm.image_size)
-        if found.total > len(found.clips):
-            warnings.warn(
-                f"{path} is long: {len(found.clips)} of its {found.total} clips of {vlm.frames_per_clip} frames are "
-                "read, evenly spread; choose a part with --clip.start and --clip.stop",
-                stacklevel=2,
-            )
-        embedding = F.normalize(vlm.embed_video(torch.from_numpy(found.clips)).mean(0), dim=-1)
+        embedding = embed_video_file(self.vlm, Path(path), clip, self.model.spec.frames_per_second)
         return Prompt(Path(path).name, embedding, align=False)
 
     def embedding_prompts(self, source: str, align: bool) -> list[Prompt]:
         """Prompts that the model's VLM has embedded elsewhere.
 
         Args:
-            source: A `.npy` file of (E,) or (N, E) numbers, or `FILE.npz:ARRAY`.
+            source: A file of `genrl vlm embed`, or `FILE.npz:PROMPT` for one of its prompts; or bare numbers, (E,) or
+                (N, E), in a `.npy` file or `FILE.npz:ARRAY`.
             align: True for embeddings of texts, False for those of videos.
 
         Returns:
             One prompt for each row.
 
         Raises:
-            UserError: If the file holds something else, or embeddings of another size.
+            UserError: If the file holds something else, or what another VLM has embedded.
         """
-        rows = _read_embeddings(source)
-        if rows.shape[1] != self.model.spec.embed_dim:
+        spec = self.model.spec
+        found = read_embedded_prompts(source).of_kind("text" if align else "video", source)
+        if found.vlm and not self._made_with(found.vlm, found.embeddings.shape[1], found.checksum):
             raise UserError(
-                f"{source} has embeddings of {rows.shape[1]} numbers, but model {self.name} reads those of VLM "
-                f"{self.model.spec.vlm!r}, of {self.model.spec.embed_dim}"
+                f"{source} was embedded by VLM {found.vlm!r} of checksum {found.checksum}, but model {self.name} was "
+                f"trained with {spec.vlm!r} of {spec.vlm_checksum}; embed the prompts with that one (`genrl vlm embed`)"
             )
-        name = source.rpartition(":")[2] if ".npz:" in source else Path(source).stem
-        labels = [name] if len(rows) == 1 else [f"{name} {number}" for number in range(len(rows))]
-        return [Prompt(label, F.normalize(row, dim=-1), align) for label, row in zip(labels, rows, strict=True)]
+        if found.embeddings.shape[1] != spec.embed_dim:
+            raise UserError(
+                f"{source} has embeddings of {found.embeddings.shape[1]} numbers, but model {self.name} reads those of "
+                f"VLM {spec.vlm!r}, of {spec.embed_dim}"
+            )
+        if found.rate and not align and abs(found.rate / spec.frames_per_second - 1) > 0.01:
+            raise UserError(
+                f"{source} has videos read at {found.rate:g} frames a second, but model {self.name} has learnt from "
+                f"{spec.frames_per_second:g}; embed them again with --rate {spec.frames_per_second:g}"
+            )
+        if found.frames and not align and found.frames != spec.frames_per_clip:
+            raise UserError(
+                f"{source} has videos read in clips of {found.frames} frames, but model {self.name} has learnt from "
+                f"clips of {spec.frames_per_clip}; embed them again with --frames {spec.frames_per_clip}"
+            )
+        rows = F.normalize(found.embeddings.to(self.device), dim=-1)
+        return [Prompt(label, row, align) for label, row in zip(found.labels, rows, strict=True)]
 
     def target(self, prompt: Prompt, steps: int) -> LatentState:
         """(1, T, ...) target trajectory of a prompt."""
@@ -219,44 +258,6 @@ class PromptedModel:
             frames = self.model.decode(self.target(prompt, 2 * clip).stoch)[0]
             embeddings.append(self.vlm.embed_video(frames.unflatten(0, (2, clip))).mean(0))
         return F.normalize(torch.stack(embeddings), dim=-1)
-
-
-def video_prompts(model: PromptedModel, videos: Sequence[Path], clip: ClipConfig) -> list[Prompt]:
-    """The prompts of all --video.
-
-    Raises:
-        UserError: If one cannot be used, or there is none that --clip could choose from.
-    """
-    if clip != WHOLE_CLIP and not videos:
-        raise UserError("--clip chooses from a --video, but none is given; leave it out, or add --video FILE")
-    return [model.video_prompt(path, clip) for path in videos]
-
-
-def _read_embeddings(source: str) -> Tensor:
-    """(N, E) finite numbers of a file, none of the rows zero."""
-    file, _, array = source.partition(".npz:")
-    path = Path(f"{file}.npz" if array else source)
-    if not path.is_file():
-        raise UserError(f"{source}: no such file; give a .npy file of embeddings, or FILE.npz:ARRAY")
-    try:
-        loaded = np.load(path, allow_pickle=False)
-        if not isinstance(loaded, np.ndarray):
-            array = loaded.files[0] if not array and len(loaded.files) == 1 else array
-            if array not in loaded.files:
-                known = did_you_mean(array, loaded.files[:ARRAYS_SHOWN])
-                raise UserError(f"{source}: say which array, as {path}:ARRAY; {known}")
-            loaded = loaded[array]
-        rows = np.atleast_2d(loaded)
-    except (OSError, ValueError, EOFError, BadZipFile) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"{source} cannot be read as numbers of NumPy ({error})") from error
-    if rows.ndim != 2 or not rows.size or rows.dtype.kind != "f":
-        raise UserError(f"{source} holds {rows.dtype} {rows.shape}, not embeddings (N, E) of float numbers")
-    embeddings = torch.from_numpy(rows.astype(np.float32))
-    if not embeddings.isfinite().all() or not embeddings.any(dim=1).all():
-        raise UserError(f"{source} holds an embedding that is zero or not finite")
-    return embeddings
 
 
 def load_model(name: str | Path, device: torch.device | str = "cpu", vlm: str | None = None) -> PromptedModel:

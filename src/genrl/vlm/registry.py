@@ -194,6 +194,16 @@ def vlm_source(name: str) -> str:
     return f"{entry.name}={where}" if where and entry.name != "internvideo2" else entry.name
 
 
+def column_vlm(name: str, source: str) -> str:
+    """The `--vlm` whose weights a column should have.
+
+    Args:
+        name: As the user gave it. A family's name alone means the checkpoint that the column was made with.
+        source: What the column records of it; empty when nobody said.
+    """
+    return source if name in ENTRIES and source.partition("=")[0] == name else name
+
+
 def find_vlm(name: str) -> Path | None:
     """Where a `--vlm` lies on this machine; None where it does not, or is not known. Never looks at the network.
 
