@@ -153,11 +153,15 @@ def largest(directory: Path) -> Path:
         (("data", "draw", "nowhere.npz", "--out", "new"), "nowhere.npz is no file of trajectories"),
         ((*LEARN, "--vlm", "vlm", "--behavior.doubt", "1"), "--behavior.doubt needs a model with an ensemble"),
         (("data", "import", "model", "--domain", "walker", "--out", "new"), "model is no data of a known format"),
-        (("data", "import", "model", "--domain", "wlker", "--out", "new"), "did you mean 'walker'?"),
     ],
 )
 def test_what_does_not_exist_is_named_with_what_does(complaint: Complaint, words: tuple[str, ...], said: str) -> None:
     assert said in complaint(*words)
+
+
+def test_a_misspelt_body_of_imported_episodes_is_named(complaint: Complaint, here: Path) -> None:
+    write_original(here / "original" / "a.npz")
+    assert "did you mean 'walker'?" in complaint("data", "import", "original", "--domain", "wlker", "--out", "new")
 
 
 @pytest.mark.parametrize(

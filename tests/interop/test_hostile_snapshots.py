@@ -357,11 +357,15 @@ def test_nothing_in_the_package_unpickles() -> None:
             if isinstance(node, ast.Import):
                 assert not forbidden & {alias.name.split(".")[0] for alias in node.names}, file
             elif isinstance(node, ast.ImportFrom):
-                assert (node.module or "").split(".")[0] not in forbidden, file
+                harmless = {alias.name for alias in node.names} == {"UnpicklingError"}
+                assert harmless or (node.module or "").split(".")[0] not in forbidden, file
             elif isinstance(node, ast.Call):
                 called = ast.unparse(node.func)
-                assert called not in {"torch.load", "torch.hub.load", "torch.jit.load"}, file
-                assert "allow_pickle=True" not in {ast.unparse(word) for word in node.keywords}, file
+                options = {ast.unparse(word) for word in node.keywords}
+                # torch's own restricted reader knows tensors and nothing else.
+                assert called != "torch.load" or "weights_only=True" in options, file
+                assert called not in {"torch.hub.load", "torch.jit.load"}, file
+                assert "allow_pickle=True" not in options, file
 
 
 def load_with_python(instructions: bytes) -> None:

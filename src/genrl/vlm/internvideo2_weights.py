@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import pickle
 import re
 import struct
 import zipfile
@@ -16,6 +15,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError  # what torch's restricted reader raises
 from typing import Any
 
 import torch
@@ -51,7 +51,7 @@ FAULTS_SHOWN = 3
 
 ZIP_START, PICKLE_START = b"PK\x03\x04", b"\x80"
 DAMAGED = "damaged or not all there; get it again"
-READ_ERRORS = (pickle.UnpicklingError, struct.error, RuntimeError, EOFError, OSError, ValueError, LookupError)
+READ_ERRORS = (UnpicklingError, struct.error, RuntimeError, EOFError, OSError, ValueError, LookupError)
 """What torch's restricted reader says to what it cannot read."""
 UNSUPPORTED = re.compile(r"(?:Unsupported global: GLOBAL|unsupported GLOBAL|Unsupported class) ([\w.]+)")
 
