@@ -69,5 +69,6 @@ def vlm_embed(config: VlmEmbedConfig) -> EmbeddedPrompts:
     facts = (model.name, model.checksum, config.rate, model.frames_per_clip)
     prompts = EmbeddedPrompts(torch.stack(rows).cpu(), labels, tuple(kinds), *facts)
     prompts.save(config.out)
-    print(f"{len(labels)} prompts by {model.name} ({model.checksum}): {config.out}")
+    count = "1 prompt" if len(labels) == 1 else f"{len(labels)} prompts"
+    print(f"{count} by {model.name} ({model.checksum}): {config.out}")
     return prompts
