@@ -153,7 +153,10 @@ def largest(directory: Path) -> Path:
         (("data", "draw", "nowhere.npz", "--out", "new"), "nowhere.npz is no file of trajectories"),
         ((*LEARN, "--vlm", "vlm", "--behavior.doubt", "1"), "--behavior.doubt needs a model with an ensemble"),
         (("data", "import", "model", "--domain", "walker", "--out", "new"), "model is no data of a known format"),
-        (("data", "import", "model", "--domain", "wlker", "--out", "new"), "did you mean 'walker'?"),
+        (
+            ("data", "import", "model", "--domain", "wlker", "--format", "original", "--out", "new"),
+            "did you mean 'walker'?",
+        ),
     ],
 )
 def test_what_does_not_exist_is_named_with_what_does(complaint: Complaint, words: tuple[str, ...], said: str) -> None:
