@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from genrl.infra.compute import autocast, pick_device
+from genrl.infra.compute import autocast, fast_precision, pick_device
 from genrl.infra.errors import UserError
 
 
@@ -31,3 +31,12 @@ def test_autocast_changes_products_and_leaves_float32_alone() -> None:
         assert (matrix @ matrix).dtype == torch.float32
     with pytest.raises(UserError, match="'float8'"):
         autocast(torch.device("cpu"), "float8")
+
+
+def test_bfloat16_is_fast_where_the_processor_multiplies_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda: False)
+    assert fast_precision(torch.device("cpu")) == "float32"
+    assert fast_precision(torch.device("cuda")) == "bfloat16"
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+    assert fast_precision(torch.device("cpu")) == "bfloat16"

@@ -42,6 +42,13 @@ def autocast(device: torch.device, precision: str = "float32") -> AbstractContex
     raise UserError(f"--precision must be float32 or bfloat16, got {precision!r}")
 
 
+def fast_precision(device: torch.device) -> Precision:
+    """bfloat16 where the hardware multiplies it: GPUs, CPUs with AMX or AVX-512 BF16; others emulate it, slowly."""
+    if device.type == "cuda" or torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported():
+        return "bfloat16"
+    return "float32"
+
+
 def quiet_threads(num_threads: int = 1) -> None:
     """Limit torch's threads: on busy cores a second one costs far more than it gains (workers, tests, actors)."""
     torch.set_num_threads(num_threads)

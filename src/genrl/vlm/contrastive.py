@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from genrl.infra.compute import autocast, fast_precision
 from genrl.infra.finite import check_finite
 from genrl.vlm.behaviours import CONCEPTS, RETRIEVAL_CLASSES
 from genrl.vlm.captions import draw_caption
@@ -153,7 +154,7 @@ class ContrastiveLearner:
         if self.video_embeddings is not None:
             return self.video_embeddings[rows].to(device)
         frames = _shifted(self.clips.frames[rows], np.random.default_rng((self.seed, update, 1)))
-        with torch.autocast(device.type, dtype=torch.bfloat16):
+        with autocast(device, fast_precision(device)):
             video = self.model.video(frames.to(device))
         return video.float()
 
