@@ -11,18 +11,15 @@ tower reaches of it.
 
 from __future__ import annotations
 
-import json
-import platform
 import statistics
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
 import tyro
+from measuring import device_name, matmul_rate, report, time_calls
 from torch.utils.flop_counter import FlopCounterMode
 
 from genrl.infra.errors import UserError
@@ -70,10 +67,7 @@ def main(config: EmbedSpeedConfig) -> Result:
         result["mini"] = time_mini(config)
     if "internvideo2" in config.parts:
         result["internvideo2"] = time_internvideo2(config, torch.device("cuda"))
-    print(json.dumps(result, indent=2))
-    if config.out is not None:
-        config.out.parent.mkdir(parents=True, exist_ok=True)
-        config.out.write_text(json.dumps(result, indent=2) + "\n")
+    report(result, config.out)
     return result
 
 
@@ -83,7 +77,7 @@ def time_mini(config: EmbedSpeedConfig) -> Result:
     before = matmul_tflops(device, torch.float32)
     seconds = time_sliding(load_vlm("mini"), config.frames, config.repeats, device)
     return {
-        "device": cpu_name(),
+        "device": device_name(device),
         "threads": torch.get_num_threads(),
         "frames": config.frames,
         "seconds": seconds,
@@ -106,7 +100,7 @@ def time_internvideo2(config: EmbedSpeedConfig, device: torch.device) -> Result:
     after = matmul_tflops(device, dtype)
     tflop = clip_tflop(config.model)
     result: Result = {
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name(),
+        "device": device_name(device),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "dtype": config.dtype,
         "compiled": config.compiled,
@@ -154,37 +148,9 @@ def time_sliding(model: VideoLanguageModel, num_frames: int, repeats: int, devic
     return statistics.median(time_calls(lambda: model.embed_frames_sliding(frames), repeats, device))
 
 
-def time_calls(function: Callable[[], object], repeats: int, device: torch.device) -> list[float]:
-    """Seconds of each call after one to warm up."""
-    seconds = []
-    for _ in range(repeats + 1):
-        synchronise(device)
-        began = time.perf_counter()
-        function()
-        synchronise(device)
-        seconds.append(time.perf_counter() - began)
-    return seconds[1:]
-
-
 def matmul_tflops(device: torch.device, dtype: torch.dtype) -> float:
     """Best rate of matrix products, in TFLOP/s."""
-    size = 8192 if device.type == "cuda" else 1024
-    a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
-    return 2 * size**3 / min(time_calls(lambda: a @ b, 5, device)) / 1e12
-
-
-def synchronise(device: torch.device) -> None:
-    """Waits for the device."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def cpu_name() -> str:
-    """Model of the processor."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
+    return matmul_rate(8192 if device.type == "cuda" else 1024, device, dtype) / 1e12
 
 
 if __name__ == "__main__":

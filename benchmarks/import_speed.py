@@ -9,7 +9,6 @@ its largest memory is that of what it does; importing a tenth of the files shows
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
 import resource
@@ -22,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import tyro
+from measuring import report
 from store_speed import EPISODE_FRAMES, synthetic_episode
 
 from genrl.interop.original_export import original_arrays
@@ -125,11 +125,7 @@ def main(config: ImportSpeedConfig) -> None:
     """Measure in a temporary directory and report."""
     with tempfile.TemporaryDirectory() as directory:
         result = measure(config, Path(directory))
-    text = json.dumps(result, indent=2)
-    print(text)
-    if config.out is not None:
-        config.out.parent.mkdir(parents=True, exist_ok=True)
-        config.out.write_text(text + "\n")
+    report(result, config.out)
 
 
 if __name__ == "__main__":

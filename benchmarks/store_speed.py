@@ -8,7 +8,6 @@ moving figure), then reads windows as training does.
 
 from __future__ import annotations
 
-import json
 import os
 import resource
 import tempfile
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import tyro
+from measuring import report
 
 from genrl.data.sampler import WindowSampler
 from genrl.data.store import EmbeddingInfo, EmbeddingWriter, Episode, StoreSpec, StoreWriter
@@ -123,11 +123,7 @@ def main(config: StoreSpeedConfig) -> None:
     """Measure in a temporary directory and report."""
     with tempfile.TemporaryDirectory() as directory:
         result = measure(config, Path(directory))
-    text = json.dumps(result, indent=2)
-    print(text)
-    if config.out is not None:
-        config.out.parent.mkdir(parents=True, exist_ok=True)
-        config.out.write_text(text + "\n")
+    report(result, config.out)
 
 
 if __name__ == "__main__":

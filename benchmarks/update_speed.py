@@ -11,10 +11,7 @@ that a busy machine shows.
 
 from __future__ import annotations
 
-import json
-import platform
 import statistics
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +19,7 @@ from typing import Annotated, Literal
 
 import torch
 import tyro
+from measuring import device_name, matmul_rate, report, time_calls
 
 from genrl.behavior.actor_critic import ActorCriticConfig
 from genrl.behavior.learner import BehaviorConfig, BehaviorLearner
@@ -104,10 +102,7 @@ def main(config: SpeedConfig) -> dict[str, object]:
     result["matmul_gflops_after"] = matmul_gflops(device)
     if device.type == "cuda":
         result["peak_memory_gib"] = torch.cuda.max_memory_allocated() / 2**30
-    print(json.dumps(result, indent=2))
-    if config.out:
-        config.out.parent.mkdir(parents=True, exist_ok=True)
-        config.out.write_text(json.dumps(result, indent=2) + "\n")
+    report(result, config.out)
     return result
 
 
@@ -148,41 +143,18 @@ def random_starts(count: int, rssm: RssmConfig, device: torch.device) -> LatentS
 
 def measure(function: Callable[[], object], repeats: int, device: torch.device) -> dict[str, float]:
     """Median, fastest and slowest of `repeats` calls after two to warm up."""
-    seconds = []
-    for _ in range(repeats + 2):
-        synchronise(device)
-        began = time.perf_counter()
-        function()
-        synchronise(device)
-        seconds.append(time.perf_counter() - began)
-    timed = seconds[2:]
+    timed = time_calls(function, repeats, device, warmup=2)
     return {"median": statistics.median(timed), "fastest": min(timed), "slowest": max(timed)}
 
 
-def matmul_gflops(device: torch.device, size: int = 2048) -> float:
+def matmul_gflops(device: torch.device) -> float:
     """Best rate of float32 matrix products, in GFLOP/s."""
-    a, b = torch.randn(size, size, device=device), torch.randn(size, size, device=device)
-    return 2 * size**3 / measure(lambda: a @ b, 5, device)["fastest"] / 1e9
-
-
-def synchronise(device: torch.device) -> None:
-    """Waits for the device."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    return matmul_rate(2048, device, warmup=2) / 1e9
 
 
 def describe_machine(device: torch.device) -> dict[str, object]:
     """Hardware and versions."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()
-    return {"device": name, "threads": torch.get_num_threads(), "torch": torch.__version__}
-
-
-def cpu_name() -> str:
-    """Model of the processor."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
+    return {"device": device_name(device), "threads": torch.get_num_threads(), "torch": torch.__version__}
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ def test_nothing_is_written_over(tmp_path: Path) -> None:
     convert(ConvertConfig(file, out, model=TINY))
     before = load_internvideo2(out).checksum
     torch.save({"module": tiny_tensors(seed=1)}, file)
-    with pytest.raises(UserError, match="holds InternVideo2 already; load it, or replace it with --fresh"):
+    with pytest.raises(UserError, match="holds InternVideo2; choose another directory, or replace it with --fresh"):
         convert(ConvertConfig(file, out, model=TINY))
     assert load_internvideo2(out).checksum == before
     convert(ConvertConfig(file, out, fresh=True, model=TINY))

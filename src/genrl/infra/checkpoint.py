@@ -70,6 +70,31 @@ def load_checkpoint(directory: str | Path) -> tuple[dict[str, Tensor], dict[str,
         raise UserError(f"{directory}: the checkpoint is damaged ({error}); use another one") from error
 
 
+def check_replaceable(directory: Path, fresh: bool, what: str, **facts: str) -> None:
+    """Refuses to write over anything but, if so asked, what the same verb wrote.
+
+    Args:
+        directory: Where it is to be written.
+        fresh: Whether the user wants it replaced.
+        what: What the verb writes, in words.
+        **facts: What `meta.json` of such a directory says.
+
+    Raises:
+        UserError: If something is in the way.
+    """
+    if not directory.exists() or (directory.is_dir() and not any(directory.iterdir())):
+        return
+    try:
+        meta = json.loads((directory / META_FILE).read_text())
+        ours = all(meta.get(name) == value for name, value in facts.items())
+    except (OSError, ValueError, AttributeError):
+        ours = False
+    if not ours:
+        raise UserError(f"--out {directory} holds something else than {what}; choose another directory")
+    if not fresh:
+        raise UserError(f"--out {directory} holds {what}; choose another directory, or replace it with --fresh")
+
+
 def atomic_write(path: str | Path, data: bytes | str) -> None:
     """Write a file so that it is whole or, after a crash, what it was before.
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
 
-from genrl.infra.errors import UserError
+from genrl.infra.checkpoint import check_replaceable
 from genrl.interop.original_import import DOMAINS
 from genrl.interop.snapshot import Snapshot
 from genrl.interop.snapshot_import import Agent, find_agent, import_model, known_domain, left_out
@@ -62,7 +61,7 @@ def import_snapshot(config: SnapshotConfig) -> SnapshotImport:
     Raises:
         UserError: If the file is no snapshot of the original, or a model is there already.
     """
-    _check_out(config.out, config.fresh)
+    check_replaceable(config.out, config.fresh, "a model", format=FORMAT)
     with Snapshot(config.snapshot, config.stand_in) as snapshot:
         agent = find_agent(snapshot)
         model = import_model(snapshot, agent, config.domain)
@@ -70,20 +69,6 @@ def import_snapshot(config: SnapshotConfig) -> SnapshotImport:
         _print_import(snapshot, agent, model)
     print(f"model: {config.out}")
     return SnapshotImport(config.out, model, agent)
-
-
-def _check_out(out: Path, fresh: bool) -> None:
-    """Refuses to write over anything but, if so asked, a model."""
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return
-    try:
-        is_model = json.loads((out / "meta.json").read_text()).get("format") == FORMAT
-    except (OSError, ValueError, AttributeError):
-        is_model = False
-    if not is_model:
-        raise UserError(f"--out {out} holds something else than a model; choose another directory")
-    if not fresh:
-        raise UserError(f"--out {out} holds a model; choose another directory, or replace it with --fresh")
 
 
 def _print_import(snapshot: Snapshot, agent: Agent, model: FoundationModel) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import tyro
 
-from genrl.infra.checkpoint import META_FILE
+from genrl.infra.checkpoint import check_replaceable
 from genrl.infra.errors import UserError
 from genrl.vlm.internvideo2 import INTERNVIDEO2_WEIGHTS, model_shapes
 from genrl.vlm.internvideo2_config import InternVideo2Config
@@ -40,7 +39,7 @@ def convert(config: ConvertConfig) -> Path:
     Raises:
         UserError: If the file is damaged, incomplete or of another model, or the directory holds something.
     """
-    _check_out(config.out, config.fresh)
+    check_replaceable(config.out, config.fresh, "InternVideo2", kind=KIND)
     # A file that is missing is refused before the seconds that its counterpart takes.
     if not config.official.is_file():
         raise UserError(
@@ -54,17 +53,3 @@ def convert(config: ConvertConfig) -> Path:
     print(f"weights:   {numbers} numbers in {len(weights.tensors)} tensors, {' and '.join(types)}, {size / 1e9:.2f} GB")
     print(f"model:     {config.out} (checksum {weights.checksum})")
     return config.out
-
-
-def _check_out(out: Path, fresh: bool) -> None:
-    """Refuses to write over anything but, if so asked, a conversion."""
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return
-    try:
-        is_ours = json.loads((out / META_FILE).read_text()).get("kind") == KIND
-    except (OSError, ValueError, AttributeError):
-        is_ours = False
-    if not is_ours:
-        raise UserError(f"--out {out} holds something else than InternVideo2; choose another directory")
-    if not fresh:
-        raise UserError(f"--out {out} holds InternVideo2 already; load it, or replace it with --fresh")

@@ -1,0 +1,54 @@
+"""What the benchmarks share: time on a device, the machine's rate and name, the file of a result."""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+
+
+def time_calls(function: Callable[[], object], repeats: int, device: torch.device, warmup: int = 1) -> list[float]:
+    """Seconds of each of `repeats` calls after some to warm up."""
+    seconds = []
+    for _ in range(warmup + repeats):
+        synchronise(device)
+        began = time.perf_counter()
+        function()
+        synchronise(device)
+        seconds.append(time.perf_counter() - began)
+    return seconds[warmup:]
+
+
+def matmul_rate(size: int, device: torch.device, dtype: torch.dtype = torch.float32, warmup: int = 1) -> float:
+    """Best rate of products of two square matrices, in FLOP/s: how busy a machine is shows in it."""
+    a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+    return 2 * size**3 / min(time_calls(lambda: a @ b, 5, device, warmup))
+
+
+def synchronise(device: torch.device) -> None:
+    """Waits for the device."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def device_name(device: torch.device) -> str:
+    """Model of the GPU or of the processor."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def report(result: Mapping[str, object], out: Path | None) -> None:
+    """Prints a result, and writes it where asked to."""
+    text = json.dumps(result, indent=2)
+    print(text)
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(text + "\n")
