@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from genrl.infra.errors import UserError
 from genrl.run.vlm_convert import ConvertConfig, convert
 from genrl.vlm import internvideo2
-from genrl.vlm.internvideo2 import INTERNVIDEO2_WEIGHTS, InternVideo2, load_internvideo2
+from genrl.vlm.internvideo2 import InternVideo2, load_internvideo2
 from genrl.vlm.internvideo2_config import InternVideo2Config
 from genrl.vlm.internvideo2_vision import AttentionPooling, RMSNorm, VideoTower
 from genrl.vlm.protocol import VideoLanguageModel
@@ -218,7 +218,7 @@ def test_a_clip_takes_five_teraflop() -> None:
 
     one, two = count(1), count(2)
     whole = one + (InternVideo2Config().vision_depth - 1) * (two - one)
-    assert whole / 1e12 == pytest.approx(INTERNVIDEO2_WEIGHTS.tflop_per_clip, abs=0.05)
+    assert whole / 1e12 == pytest.approx(5.1, abs=0.05)
 
 
 @pytest.mark.slow

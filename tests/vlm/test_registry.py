@@ -119,13 +119,13 @@ def test_the_file_of_internvideo2_is_found_by_name_variable_and_cache(tmp_path: 
     cache = tmp_path / "cache" / "genrl" / "internvideo2"
     cache.mkdir(parents=True)
     assert find_vlm("internvideo2") is None  # An empty directory is none.
-    for file in (cache / registry.INTERNVIDEO2_FILE, tmp_path / "by_variable.pt", tmp_path / "by_name.pt"):
+    for file in (cache / registry.PUBLISHED_FILE, tmp_path / "by_variable.pt", tmp_path / "by_name.pt"):
         file.touch()
     load_vlm("internvideo2")
     monkeypatch.setenv("GENRL_INTERNVIDEO2", str(tmp_path / "by_variable.pt"))
     load_vlm("internvideo2")
     load_vlm(f"internvideo2={tmp_path / 'by_name.pt'}", dtype="bfloat16")
-    assert [arguments[0].name for arguments in asked] == [registry.INTERNVIDEO2_FILE, "by_variable.pt", "by_name.pt"]
+    assert [arguments[0].name for arguments in asked] == [registry.PUBLISHED_FILE, "by_variable.pt", "by_name.pt"]
     assert asked[-1][1:] == (torch.device("cpu"), torch.bfloat16)
 
 

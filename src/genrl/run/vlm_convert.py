@@ -9,8 +9,8 @@ import tyro
 
 from genrl.infra.checkpoint import check_replaceable
 from genrl.infra.errors import UserError
-from genrl.vlm.internvideo2 import INTERNVIDEO2_WEIGHTS, model_shapes
-from genrl.vlm.internvideo2_config import InternVideo2Config
+from genrl.vlm.internvideo2 import model_shapes
+from genrl.vlm.internvideo2_config import PAGE, PUBLISHED_FILE, InternVideo2Config
 from genrl.vlm.internvideo2_weights import KIND, read_official, write_converted
 
 
@@ -42,9 +42,7 @@ def convert(config: ConvertConfig) -> Path:
     check_replaceable(config.out, config.fresh, "InternVideo2", kind=KIND)
     # A file that is missing is refused before the seconds that its counterpart takes.
     if not config.official.is_file():
-        raise UserError(
-            f"{config.official} is no file; get {INTERNVIDEO2_WEIGHTS.file} from {INTERNVIDEO2_WEIGHTS.page}"
-        )
+        raise UserError(f"{config.official} is no file; get {PUBLISHED_FILE} from {PAGE}")
     weights = read_official(config.official, config.model, model_shapes(config.model))
     write_converted(weights, config.out, config.official.name)
     numbers = sum(tensor.numel() for tensor in weights.tensors.values())

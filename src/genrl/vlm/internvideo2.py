@@ -7,7 +7,6 @@ BERT. `tests/parity/check_vlm.py` compares every intermediate with recorded ones
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -26,43 +25,6 @@ CLIPS_AT_ONCE = 8
 """Clips that pass the video tower together: bounds its memory, about 0.1 GB a clip in half precision."""
 TEXTS_AT_ONCE = 64
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
-
-
-@dataclass(frozen=True)
-class PublishedWeights:
-    """Where weights come from and what they cost.
-
-    Attributes:
-        file: Name of the file.
-        page: Where it is published; its terms are accepted there, with an account.
-        licence: Of the weights.
-        gated: Whether terms must be accepted before the file can be had.
-        file_gb: Size of the file in GB.
-        parameters: Numbers in the file.
-        used: Those of them that embeddings need.
-        tflop_per_clip: Arithmetic of one clip of 8 frames.
-    """
-
-    file: str
-    page: str
-    licence: str
-    gated: bool
-    file_gb: float
-    parameters: int
-    used: int
-    tflop_per_clip: float
-
-
-INTERNVIDEO2_WEIGHTS = PublishedWeights(
-    file="InternVideo2-stage2_1b-224p-f4.pt",
-    page="https://huggingface.co/OpenGVLab/InternVideo2-Stage2_1B-224p-f4",
-    licence="Apache-2.0",
-    gated=True,
-    file_gb=2.8,
-    parameters=1_413_028_026,
-    used=1_293_100_160,
-    tflop_per_clip=5.1,
-)
 
 
 class InternVideo2(nn.Module):

@@ -1,8 +1,13 @@
-"""Sizes of InternVideo2."""
+"""Sizes of InternVideo2, and where its weights are published."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+REPOSITORY = "OpenGVLab/InternVideo2-Stage2_1B-224p-f4"
+"""On the Hugging Face hub; its terms are accepted there, with an account."""
+PUBLISHED_FILE = "InternVideo2-stage2_1b-224p-f4.pt"
+PAGE = f"https://huggingface.co/{REPOSITORY}"
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ import torch
 
 from genrl.infra.errors import UserError, did_you_mean
 from genrl.vlm.hub import fetch_checkpoint, local_checkpoint
+from genrl.vlm.internvideo2_config import PAGE, PUBLISHED_FILE, REPOSITORY
 from genrl.vlm.mini import MINI_VLM_DIRECTORY, MiniVLM
 from genrl.vlm.own import OWN_CLASS, SAFE_NAME, load_own
 from genrl.vlm.protocol import VideoLanguageModel
@@ -29,7 +30,6 @@ from genrl.vlm.protocol import VideoLanguageModel
 Dtype = Literal["float32", "bfloat16", "float16"]
 """Precision that a model computes in."""
 INTERNVIDEO2_VARIABLE = "GENRL_INTERNVIDEO2"
-INTERNVIDEO2_FILE = "InternVideo2-stage2_1b-224p-f4.pt"
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def _find_internvideo2(where: str) -> Path | None:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "genrl" / "internvideo2"
     named = "" if where == ENTRIES["internvideo2"].where else where
     path = Path(named or os.environ.get(INTERNVIDEO2_VARIABLE) or cache).expanduser()
-    official = path / INTERNVIDEO2_FILE
+    official = path / PUBLISHED_FILE
     return official if official.is_file() else path if path.exists() and _not_empty(path) else None
 
 
@@ -122,8 +122,8 @@ def _load_internvideo2(entry: VlmEntry, request: Request) -> VideoLanguageModel:
     if path is None:
         named = "" if request.where == entry.where else f" at {request.where}"
         raise UserError(
-            f"--vlm internvideo2: no weights{named}: accept the conditions at https://huggingface.co/{entry.where}, "
-            f"download {INTERNVIDEO2_FILE} there, put it into ~/.cache/genrl/internvideo2 (docs/vlm.md), "
+            f"--vlm internvideo2: no weights{named}: accept the conditions at {PAGE}, "
+            f"download {PUBLISHED_FILE} there, put it into ~/.cache/genrl/internvideo2 (docs/vlm.md), "
             f"or name it with {INTERNVIDEO2_VARIABLE} or --vlm internvideo2=FILE"
         )
     from genrl.vlm.internvideo2 import load_internvideo2
@@ -152,7 +152,7 @@ ENTRIES = {
             licence="Apache-2.0",
             download=2830,
             gated=True,
-            where="OpenGVLab/InternVideo2-Stage2_1B-224p-f4",
+            where=REPOSITORY,
             find=_find_internvideo2,
             load=_load_internvideo2,
         ),
