@@ -72,6 +72,16 @@ def test_a_half_written_file_of_a_killed_writer_does_no_harm(tmp_path) -> None:
     assert_counts(Store.open(path))
 
 
+def test_what_a_killed_writer_wrote_aside_is_removed_in_every_group_of_the_store(tmp_path) -> None:
+    path = write_counting(tmp_path / "store", [20])
+    (path / "embedding").mkdir()
+    leftovers = [group / ".zarr.tmp-12345.json" for group in (path, path / "embedding")]
+    for leftover in leftovers:
+        leftover.write_text("{")
+    write_counting(path, [20])
+    assert not [leftover for leftover in leftovers if leftover.exists()]
+
+
 def test_an_open_reader_keeps_its_rows_while_the_store_grows(tmp_path) -> None:
     store = Store.open(write_counting(tmp_path / "store", [20, 20]))
     store.read("frames", 0, 1)  # the shard's index is now in the reader's cache

@@ -241,7 +241,8 @@ def remove_leftovers(path: Path) -> None:
     """
     for leftover in path.rglob("*.__lock"):
         leftover.unlink()
-    checkpoint.remove_leftovers(path)
+    for group in (path, path / "embedding"):
+        checkpoint.remove_leftovers(group)
 
 
 @contextlib.contextmanager
