@@ -111,7 +111,8 @@ def learn_presets() -> dict[str, Any]:
     from genrl.behavior.learner import BehaviorConfig
     from genrl.behavior.start_states import StartConfig
     from genrl.infra.optim import OptimizerConfig
-    from genrl.run.learn import LearnConfig, SettleConfig
+    from genrl.run.learn import LearnConfig
+    from genrl.run.settling import SettleConfig
 
     mini = LearnConfig(
         behavior=BehaviorConfig(

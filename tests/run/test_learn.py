@@ -16,8 +16,9 @@ from genrl.infra.clips import ClipConfig
 from genrl.infra.errors import UserError
 from genrl.infra.media import read_video, write_png, write_video
 from genrl.run.imagine import ImagineConfig, imagine
-from genrl.run.learn import Learning, SettleConfig, learn
+from genrl.run.learn import Learning, learn
 from genrl.run.prompting import load_model
+from genrl.run.settling import ReturnHistory, SettleConfig
 from tests.run.tiny import learn_config, make_model
 
 
@@ -121,16 +122,50 @@ def test_a_model_made_with_another_vlm_is_refused(made) -> None:
 
 
 def test_learning_settles_when_the_imagined_return_has_stopped_rising() -> None:
-    learning = Learning(None, SettleConfig(patience=20, min_gain=0.01, smoothing=1))  # type: ignore[arg-type]
-    import torch
-
+    returns = ReturnHistory(SettleConfig(patience=20, min_gain=0.01, smoothing=1))
     for update in range(1, 41):
         # Rises for ten updates, then stays.
-        learning._pending.append(torch.tensor([min(update, 10) * 1.0, 0.5]))
-        learning.record(update)
-        if learning.settled:
+        returns.add(min(update, 10) * 1.0, 0.5)
+        returns.record()
+        if returns.settled:
             break
-    assert learning.updates == 30 and learning.best_update == 10
+    assert returns.updates == 30 and returns.best_update == 10
+
+
+def test_prompts_that_learn_at_once_go_on_after_a_stop_and_may_be_learnt_in_groups(
+    made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, _, vlm = made
+    three = ("walking", "lying still", "kneeling")
+    config = replace(learn_config(model, vlm, tmp_path / "whole"), prompt=three)
+    whole = learn(config)
+    assert [result.updates for result in whole] == [4] * 3 and len({r.imagined_return for r in whole}) == 3
+    update = Learning.update
+
+    def killed(self, start):
+        if len(self._pending) + self.returns[0].updates == 2:
+            raise KeyboardInterrupt
+        return update(self, start)
+
+    stopped = replace(config, out=tmp_path / "stopped")
+    monkeypatch.setattr(Learning, "update", killed)
+    with pytest.raises(KeyboardInterrupt):
+        learn(stopped)
+    monkeypatch.setattr(Learning, "update", update)
+    for ours, theirs in zip(learn(stopped), whole, strict=True):
+        assert ours.history == theirs.history
+        tensors = load_checkpoint(ours.policy)[0]
+        assert all(value.equal(tensors[name]) for name, value in load_checkpoint(theirs.policy)[0].items())
+    groups = learn(replace(config, out=tmp_path / "groups", at_once=2))
+    assert [str(r.policy.relative_to(tmp_path / "groups")) for r in groups] == [
+        "group_000/walking/policy", "group_000/lying-still/policy", "group_001/kneeling/policy"
+    ]  # fmt: skip
+
+
+def test_starts_from_data_serve_all_prompts(made, tmp_path: Path) -> None:
+    model, store, vlm = made
+    config = replace(learn_config(model, vlm, tmp_path / "run"), prompt=("walking", "lying still"), data=(store,))
+    assert [result.updates for result in learn(config)] == [4, 4]
 
 
 def test_imagine_writes_a_grid_with_a_groundability_for_each_prompt(made, tmp_path: Path) -> None:

@@ -60,6 +60,8 @@ class BehaviorLearner:
         actor: Who is to act in the end: the average of the actors so far, or the last one.
     """
 
+    optimizer = Optimizer
+
     def __init__(
         self,
         model: FoundationModel,
@@ -82,15 +84,23 @@ class BehaviorLearner:
         self.actor = self.actor_critic.actor
         if config.average:
             self.actor = copy.deepcopy(self.actor).requires_grad_(False)
-        self.actor_optimizer = Optimizer(self.actor_critic.actor.parameters(), config.actor_critic.actor)
-        self.critic_optimizer = Optimizer(self.actor_critic.critic.parameters(), config.actor_critic.critic)
+        self.actor_optimizer = self.optimizer(self.actor_critic.actor.parameters(), config.actor_critic.actor)
+        self.critic_optimizer = self.optimizer(self.actor_critic.critic.parameters(), config.actor_critic.critic)
         self.num_updates = 0
 
     def reward(self, states: LatentState) -> Tensor:
         """(B, H+1, ...) imagined states -> (B, H+1) temporally aligned reward."""
-        pairs = pairwise_reward(self.config.reward, self.model.world_model.decoder, states, self.target)
+        pairs = self.pairs(states)
         offset = best_offset(pairs, self.config.alignment, self.config.window, self.config.drop_last_window)
         return aligned_reward(pairs, offset)
+
+    def pairs(self, states: LatentState) -> Tensor:
+        """(B, H+1, ...) imagined states -> (B, H+1, H+1) reward of every step against every step of the target."""
+        return pairwise_reward(self.config.reward, self.model.world_model.decoder, states, self.target)
+
+    def mean(self, x: Tensor) -> Tensor:
+        """() mean of a loss or metric over a batch; of each policy where there are several."""
+        return x.mean()
 
     def update(self, start: LatentState) -> dict[str, Tensor]:
         """One update from (B, ...) starts.
@@ -108,10 +118,10 @@ class BehaviorLearner:
 
     def step(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Backward, both optimisers, then the copy to the target critic when it is due."""
-        means = {name: value.mean() for name, value in losses.items()}
+        means = {name: self.mean(value) for name, value in losses.items()}
         check_finite(means)
         # The critic's loss reads detached features and returns: one backward pass serves both optimisers.
-        (means["loss/actor"] + means["loss/critic"]).backward()
+        (means["loss/actor"] + means["loss/critic"]).sum().backward()
         results = {name: value.detach() for name, value in means.items()}
         results["actor/grad_norm"] = self.actor_optimizer.step()
         results["critic/grad_norm"] = self.critic_optimizer.step()
@@ -153,7 +163,7 @@ class BehaviorLearner:
             assert ensemble is not None, "checked when the learner was made"
             disagreement = ensemble.disagreement(trajectory.states.deter)
             reward = aligned - self.config.doubt * disagreement
-            metrics["imagined/disagreement"] = disagreement.detach().mean()
+            metrics["imagined/disagreement"] = self.mean(disagreement.detach())
         values = self.actor_critic.target_value(features)
         returns = lambda_returns(reward[:, :-1], values[:, 1:], config.discount, config.lambda_)
         offset, scale = self.actor_critic.normalizer.update(returns)
@@ -168,11 +178,11 @@ class BehaviorLearner:
         }
         with torch.no_grad():
             metrics |= {
-                "imagined/reward": aligned.mean(),
-                "imagined/return": returns.mean(),
-                "imagined/value": values.mean(),
-                "imagined/return_scale": scale,
-                "actor/saturation": (trajectory.actions.abs() > 0.99).float().mean(),
+                "imagined/reward": self.mean(aligned),
+                "imagined/return": self.mean(returns),
+                "imagined/value": self.mean(values),
+                "imagined/return_scale": self.mean(scale),
+                "actor/saturation": self.mean((trajectory.actions.abs() > 0.99).float()),
             }
         return losses, metrics
 

@@ -47,9 +47,7 @@ class Optimizer:
         Returns:
             () total gradient norm before clipping.
         """
-        gradients = [p.grad for p in self.parameters if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients)
-        torch._foreach_mul_(gradients, (self.config.clip / (norm + 1e-6)).clamp(max=1.0))
+        norm = self.clip([p.grad for p in self.parameters if p.grad is not None])
         if self.config.weight_decay:
             with torch.no_grad():
                 torch._foreach_mul_(self.parameters, 1.0 - self.config.weight_decay)
@@ -57,6 +55,12 @@ class Optimizer:
             group["lr"] = self.config.learning_rate * learning_rate_scale
         self.adam.step()
         self.adam.zero_grad(set_to_none=True)
+        return norm
+
+    def clip(self, gradients: list[Tensor]) -> Tensor:
+        """Scales gradients in place to the largest norm allowed; returns () their norm before."""
+        norm = torch.nn.utils.get_total_norm(gradients)
+        torch._foreach_mul_(gradients, (self.config.clip / (norm + 1e-6)).clamp(max=1.0))
         return norm
 
     def state_tensors(self) -> dict[str, Tensor]:

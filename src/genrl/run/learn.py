@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from genrl.behavior.actor_critic import ActorCritic
 from genrl.behavior.learner import BehaviorConfig, BehaviorLearner
 from genrl.behavior.policy import Policy
+from genrl.behavior.stacked import StackedLearner, stacked_starts
 from genrl.behavior.start_states import StartConfig, data_free_starts, data_starts
 from genrl.data.sampler import WindowSampler
 from genrl.infra.compute import DeviceName, pick_device, reuse_memory
@@ -22,23 +24,12 @@ from genrl.infra.config import config_hash
 from genrl.infra.errors import UserError
 from genrl.infra.rundir import Run
 from genrl.models.foundation import ModelSpec
-from genrl.models.state import LatentState
+from genrl.models.state import LatentState, cat_states
 from genrl.run.prompting import Prompt, PromptedModel, load_model
 from genrl.run.prompts import PromptConfig, read_prompts
+from genrl.run.settling import ReturnHistory, SettleConfig
 
 SLUG_LENGTH = 40
-
-
-@dataclass(frozen=True)
-class SettleConfig:
-    """When learning has nothing more to gain: the imagined return has stopped rising."""
-
-    patience: int = 400
-    """Updates without progress after which learning stops; 0 never stops early."""
-    min_gain: float = 0.01
-    """Least rise of the smoothed imagined return that counts as progress, as a share of its value."""
-    smoothing: int = 50
-    """Updates averaged."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +37,9 @@ class LearnConfig(PromptConfig):
     """Learn a behaviour from a prompt, in imagination.
 
     Data-free unless --data names a store to start imagination from. Each --prompt or --video learns a policy of its
-    own; --ensemble makes one target of several wordings, --baseline-prompt takes out what they have in common with a
-    general one. The result is OUT/policy (OUT/NAME/policy for several prompts). The same command resumes.
+    own, all at once in one batched program; --ensemble makes one target of several wordings, --baseline-prompt takes
+    out what they have in common with a general one. The result is OUT/policy (OUT/NAME/policy for several prompts).
+    The same command resumes.
     """
 
     data: tuple[Path, ...] = ()
@@ -63,6 +55,8 @@ class LearnConfig(PromptConfig):
     settle: SettleConfig = field(default_factory=SettleConfig)
     behavior: BehaviorConfig = field(default_factory=BehaviorConfig)
     starts: StartConfig = field(default_factory=StartConfig)
+    at_once: int = 16
+    """Most prompts that learn in one batched program, which takes memory for each; 1 learns one after another."""
     seed: int = 0
     device: DeviceName = "auto"
     out: Path | None = None
@@ -73,6 +67,8 @@ class LearnConfig(PromptConfig):
     save_every: int = 200
 
     def __post_init__(self) -> None:
+        if self.at_once < 1:
+            raise ValueError(f"--at-once must be at least 1, got {self.at_once}")
         if self.updates < 0:
             raise ValueError(f"--updates must be 0 or more, got {self.updates}")
         if self.updates == 0 and not self.warm_start:
@@ -123,41 +119,84 @@ def learn(config: LearnConfig) -> list[LearnResult]:
     prompts = read_prompts(model, config)
     sampler = start_sampler(model, config)
     out = config.out or default_directory(config, prompts)
-    results = []
-    for prompt, name in zip(prompts, directory_names(prompts), strict=True):
-        directory = out if len(prompts) == 1 else out / name
-        results.append(learn_one(model, prompt, sampler, config, directory))
-    return results
+    named = list(zip(directory_names(prompts), prompts, strict=True))
+    if len(named) == 1:
+        return [learn_one(model, prompts[0], sampler, config, out)]
+    if config.at_once == 1 or not config.updates:
+        return [learn_one(model, prompt, sampler, config, out / name) for name, prompt in named]
+    groups = [dict(named[first : first + config.at_once]) for first in range(0, len(named), config.at_once)]
+    directories = [out] if len(groups) == 1 else [out / f"group_{index:03d}" for index in range(len(groups))]
+    learnt = (learn_group(model, *job, sampler, config) for job in zip(groups, directories, strict=True))
+    return [result for results in learnt for result in results]
 
 
 def learn_one(
     model: PromptedModel, prompt: Prompt, sampler: WindowSampler | None, config: LearnConfig, directory: Path
 ) -> LearnResult:
-    """Learns, resumes or reports one policy."""
+    """Learns, resumes or reports one policy, in `directory/policy`."""
+    (result,) = _learn(model, {"": prompt}, directory, sampler, config)
+    return result
+
+
+def learn_group(
+    model: PromptedModel,
+    prompts: Mapping[str, Prompt],
+    directory: Path,
+    sampler: WindowSampler | None,
+    config: LearnConfig,
+) -> list[LearnResult]:
+    """Learns, resumes or reports several policies at once, in `directory/NAME/policy`."""
+    return _learn(model, prompts, directory, sampler, config)
+
+
+def _learn(
+    model: PromptedModel,
+    prompts: Mapping[str, Prompt],
+    directory: Path,
+    sampler: WindowSampler | None,
+    config: LearnConfig,
+) -> list[LearnResult]:
     reuse_memory(model.device)
+    policies = [directory / name / "policy" for name in prompts]
+    labels = [prompt.label for prompt in prompts.values()]
     with Run.open(directory, "learn", config, fresh=config.fresh) as run:
         if not run.finished:
-            learning = Learning(make_learner(model, prompt, config), config.settle)
+            learning = Learning(make_learner(model, list(prompts.values()), config), config.settle, len(prompts))
             start = run.restore(learning)
             train(run, learning, start_drawer(model, learning.learner, sampler, config), config, start)
+            summaries = learning.summaries()
             if run.stopped:
-                return learning.result(prompt.label, directory / "policy")
-            networks = learning.learner.actor_critic
-            sizes = networks.config
-            policy = Policy.build(model.model, learning.learner.actor, sizes.num_layers, sizes.hidden_dim)
-            policy.save(run.path / "policy", prompt=prompt.label, model=model.name)
-            run.finish(learning.summary())
+                return _results(labels, policies, summaries)
+            for index, (label, path) in enumerate(zip(labels, policies, strict=True)):
+                learnt_policy(model, learning.learner, index).save(path, prompt=label, model=model.name)
+            run.finish(summaries[0] if len(prompts) == 1 else {"prompts": summaries})
         assert run.summary is not None
-        result = LearnResult(prompt.label, directory / "policy", **run.summary)
-        why = "settled" if result.settled else "all done"
-        if not result.updates:
-            print(f"{prompt.label}: the general policy, bound to the prompt: {result.policy}")
-            return result
-        print(
-            f"{prompt.label}: {result.updates} updates ({why}), imagined reward {result.imagined_reward:.3f}, "
-            f"imagined return {result.imagined_return:.2f}, {result.seconds:.0f} s: {result.policy}"
-        )
-        return result
+        results = _results(labels, policies, run.summary.get("prompts", [run.summary]))
+    for result in results:
+        print(describe(result))
+    return results
+
+
+def _results(labels: list[str], policies: list[Path], summaries: list[dict[str, Any]]) -> list[LearnResult]:
+    return [LearnResult(*own, **summary) for *own, summary in zip(labels, policies, summaries, strict=True)]
+
+
+def learnt_policy(model: PromptedModel, learner: BehaviorLearner, index: int) -> Policy:
+    """What one of the learner's prompts has become."""
+    actor = learner.single_actor(index) if isinstance(learner, StackedLearner) else learner.actor
+    sizes = learner.actor_critic.config
+    return Policy.build(model.model, actor, sizes.num_layers, sizes.hidden_dim)
+
+
+def describe(result: LearnResult) -> str:
+    """A line for the user."""
+    if not result.updates:
+        return f"{result.label}: the general policy, bound to the prompt: {result.policy}"
+    why = "settled" if result.settled else "all done"
+    return (
+        f"{result.label}: {result.updates} updates ({why}), imagined reward {result.imagined_reward:.3f}, "
+        f"imagined return {result.imagined_return:.2f}, {result.seconds:.0f} s: {result.policy}"
+    )
 
 
 def fitting_behavior(behavior: BehaviorConfig, spec: ModelSpec) -> BehaviorConfig:
@@ -176,14 +215,22 @@ def check_start(model: PromptedModel, config: LearnConfig) -> None:
         )
 
 
-def make_learner(model: PromptedModel, prompt: Prompt, config: LearnConfig) -> BehaviorLearner:
-    """The learner of one prompt; with a warm start its networks are the general policy, bound to the prompt."""
-    target = model.target(prompt, config.behavior.actor_critic.horizon + 1)
+def make_learner(model: PromptedModel, prompts: Sequence[Prompt], config: LearnConfig) -> BehaviorLearner:
+    """The learner of one prompt or of several; with a warm start networks are the general policy, bound to a prompt."""
+    targets = [model.target(prompt, config.behavior.actor_critic.horizon + 1) for prompt in prompts]
+    networks = [_networks(model, prompt, config) for prompt in prompts]
+    if len(prompts) == 1:
+        return BehaviorLearner(model.model, targets[0], config.behavior, networks[0])
+    return StackedLearner(model.model, cat_states(targets), config.behavior, networks)
+
+
+def _networks(model: PromptedModel, prompt: Prompt, config: LearnConfig) -> ActorCritic:
     torch.manual_seed(config.seed)
-    networks = None
     if config.warm_start and model.general is not None:
-        networks = model.general.bind(model.goal(prompt))
-    return BehaviorLearner(model.model, target, config.behavior, networks)
+        return model.general.bind(model.goal(prompt))
+    spec, feature_dim = model.model.spec, model.model.config.world_model.rssm.feature_dim
+    networks = ActorCritic(config.behavior.actor_critic, feature_dim, spec.action_dim, spec.discrete)
+    return networks.to(model.device)
 
 
 def train(
@@ -204,62 +251,41 @@ def train(
 
 
 class Learning:
-    """A behaviour learner, the history of its imagined return, and the judgement whether that has settled."""
+    """The learner of one prompt or of several, and the history of each one's imagined return."""
 
-    def __init__(self, learner: BehaviorLearner, settle: SettleConfig) -> None:
+    def __init__(self, learner: BehaviorLearner, settle: SettleConfig, num_prompts: int = 1) -> None:
         self.learner = learner
-        self.settle = settle
-        self.updates = 0
+        self.returns = [ReturnHistory(settle) for _ in range(num_prompts)]
         self.seconds = 0.0
-        self.smooth_return = 0.0
-        self.smooth_reward = 0.0
-        self.best_return = float("-inf")
-        self.best_update = 0
-        self.history: list[tuple[int, float]] = []
         self._pending: list[Tensor] = []
 
     @property
     def settled(self) -> bool:
-        """Whether `patience` updates have passed without progress."""
-        return bool(self.settle.patience) and self.updates - self.best_update >= self.settle.patience
+        """Whether no imagined return rises any more."""
+        return all(own.settled for own in self.returns)
 
     def update(self, start: LatentState) -> dict[str, Tensor]:
-        """One update; its return and reward wait on the device until `record`."""
+        """One update; its returns and rewards wait on the device until `record`. Metrics are means over prompts."""
         began = time.monotonic()
         metrics = self.learner.update(start)
-        self._pending.append(torch.stack([metrics["imagined/return"], metrics["imagined/reward"]]))
+        # (2, prompts)
+        self._pending.append(torch.stack([metrics[f"imagined/{name}"].reshape(-1) for name in ("return", "reward")]))
         self.seconds += time.monotonic() - began
-        return metrics
+        return {name: value.mean() for name, value in metrics.items()}
 
     def record(self, updates: int) -> None:
         """Takes in the returns since the last call, in one transfer."""
-        for value, reward in torch.stack(self._pending).tolist():
-            # A running mean that starts as the plain mean of what there is.
-            self.updates += 1
-            rate = max(1.0 / self.settle.smoothing, 1.0 / self.updates)
-            self.smooth_return += rate * (value - self.smooth_return)
-            self.smooth_reward += rate * (reward - self.smooth_reward)
+        for values, rewards in torch.stack(self._pending).tolist():
+            for own, value, reward in zip(self.returns, values, rewards, strict=True):
+                own.add(value, reward)
         self._pending.clear()
-        assert self.updates == updates
-        self.history.append((updates, self.smooth_return))
-        needed = self.best_return + self.settle.min_gain * abs(self.best_return)
-        if not self.best_update or self.smooth_return > needed:
-            self.best_return, self.best_update = self.smooth_return, updates
+        for own in self.returns:
+            assert own.updates == updates
+            own.record()
 
-    def result(self, label: str, policy: Path) -> LearnResult:
-        """What there is so far."""
-        return LearnResult(label, policy, **self.summary())
-
-    def summary(self) -> dict[str, Any]:
-        """JSON-ready fields of `LearnResult` but label and policy."""
-        return {
-            "updates": self.updates,
-            "imagined_return": self.smooth_return,
-            "imagined_reward": self.smooth_reward,
-            "settled": self.settled,
-            "seconds": self.seconds,
-            "history": self.history,
-        }
+    def summaries(self) -> list[dict[str, Any]]:
+        """JSON-ready fields of each `LearnResult` but label and policy. Several prompts share the time evenly."""
+        return [own.summary() | {"seconds": self.seconds / len(self.returns)} for own in self.returns]
 
     def state_tensors(self) -> dict[str, Tensor]:
         """Those of the learner, and the returns not yet recorded."""
@@ -267,17 +293,16 @@ class Learning:
         return tensors | {"pending": torch.stack(self._pending)} if self._pending else tensors
 
     def state_meta(self) -> dict[str, Any]:
-        """The learner's and the history."""
-        own = {name: getattr(self, name) for name in ("updates", "seconds", "smooth_return", "smooth_reward")}
-        best = {"best_return": self.best_return, "best_update": self.best_update} if self.best_update else {}
-        return self.learner.state_meta() | own | best | {"history": self.history}
+        """The learner's and the histories."""
+        returns = [own.state_meta() for own in self.returns]
+        return self.learner.state_meta() | {"seconds": self.seconds, "returns": returns}
 
     def load_state(self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
         """Takes back what `state_tensors` and `state_meta` gave."""
         self.learner.load_state(tensors, meta)
-        for name in ("updates", "seconds", "smooth_return", "smooth_reward", "best_return", "best_update"):
-            setattr(self, name, meta.get(name, getattr(self, name)))
-        self.history = [(int(update), float(value)) for update, value in meta["history"]]
+        self.seconds = meta["seconds"]
+        for own, saved in zip(self.returns, meta["returns"], strict=True):
+            own.load_state(saved)
         self._pending = list(tensors["pending"]) if "pending" in tensors else []
 
 
@@ -295,9 +320,18 @@ def start_drawer(
     model: PromptedModel, learner: BehaviorLearner, sampler: WindowSampler | None, config: LearnConfig
 ) -> Callable[[int], LatentState]:
     """Function from an update's number to its starts."""
-    if sampler is None:
-        return lambda update: data_free_starts(model.model, learner.actor_critic.actor, config.starts)
-    return lambda update: data_starts(model.model, sampler.batch(update).to(model.device))
+    count = learner.num_policies if isinstance(learner, StackedLearner) else 1
+    if sampler is not None:
+        # Each policy starts from the states of the same windows.
+        return lambda update: repeated(data_starts(model.model, sampler.batch(update).to(model.device)), count)
+    if count > 1:
+        return lambda update: stacked_starts(model.model, learner.actor_critic.actor, config.starts, count)
+    return lambda update: data_free_starts(model.model, learner.actor_critic.actor, config.starts)
+
+
+def repeated(states: LatentState, count: int) -> LatentState:
+    """(B, ...) states once for each of several policies, (count * B, ...)."""
+    return states.map(lambda x: x.expand(count, *x.shape).flatten(0, 1)) if count > 1 else states
 
 
 def default_directory(config: LearnConfig, prompts: list[Prompt]) -> Path:
