@@ -2,9 +2,9 @@
 
     python benchmarks/prompts_speed.py --out benchmarks/results/prompts_speed_cpu.json
 
-For each number of prompts N a few updates of `genrl learn` (preset `mini`, data-free starts included) are timed with all N in
-one batched program; the median update is scaled to the preset's budget and divided by N. The first column is one prompt
-alone. The machine's matrix-product rate is measured in the same run.
+For each number of prompts N a few updates of `genrl learn` (preset `mini`, data-free starts included) are timed with
+all N in one batched program; the median update is scaled to the preset's budget and divided by N. The first column is
+one prompt alone. The machine's matrix-product rate is measured in the same run.
 """
 
 from __future__ import annotations
