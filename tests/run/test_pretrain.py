@@ -12,12 +12,15 @@ import numpy as np
 import pytest
 import torch
 
+from genrl.behavior.actor_critic import ActorCriticConfig
+from genrl.behavior.general import GeneralPolicy
 from genrl.infra.checkpoint import load_checkpoint
 from genrl.infra.errors import NonFiniteError, UserError
 from genrl.infra.logging import read_metrics
 from genrl.infra.optim import OptimizerConfig
 from genrl.models.foundation import FoundationModel
 from genrl.models.learner import FoundationLearnerConfig
+from genrl.run.adoption import transfer
 from genrl.run.embed import EmbedConfig, embed
 from genrl.run.pretrain import PretrainConfig, StageConfig, pretrain
 from tests.run.tiny import make_store, pretrain_config
@@ -124,6 +127,46 @@ def test_a_world_model_is_taken_over_and_left_alone_by_the_latent_stage(data, tm
         if name.startswith(("world_model.encoder", "world_model.decoder")):
             assert value.equal(before[name]), name
     assert not after["connector.dynamics.head.output.weight"].equal(before["connector.dynamics.head.output.weight"])
+
+
+def test_all_of_a_model_is_taken_over_with_its_general_policy_when_the_vlm_has_moved(data, tmp_path: Path) -> None:
+    config = pretrain_config(*data, tmp_path / "first")
+    first = pretrain(config)
+    model = FoundationModel.load(first)
+    GeneralPolicy.for_model(model, ActorCriticConfig(num_layers=1, hidden_dim=8)).save(first / "general")
+    shutil.copytree(data[0], tmp_path / "moved")
+    other = tiny_vlm(seed=5)
+    other.save(tmp_path / "vlm")
+    vlm = f"{tmp_path / 'vlm'}"
+    embed(EmbedConfig((tmp_path / "moved",), vlm, "cpu", fresh=True))
+    moved = replace(config, data=(tmp_path / "moved",), vlm=vlm, out=tmp_path / "second", start=str(first))
+    slow = OptimizerConfig(learning_rate=1e-9)
+    latent = replace(config.latent, updates=2, learner=FoundationLearnerConfig(slow, slow))
+    second = pretrain(replace(moved, joint=replace(config.joint, updates=0), latent=latent))
+    before, after = tensors(first), tensors(second)
+    assert all(torch.allclose(value.float(), before[name].float(), atol=1e-5) for name, value in after.items())
+    assert FoundationModel.load(second).spec.vlm_checksum == other.checksum != model.spec.vlm_checksum
+    assert load_checkpoint(second)[1]["updates"]["latent"] == config.latent.updates + 2
+    general, kept = tensors(first / "general"), tensors(second / "general")
+    assert all(value.equal(general[name]) for name, value in kept.items())
+    with pytest.raises(UserError, match="exclude each other"):
+        replace(moved, world_model=str(first))
+
+
+def test_weights_of_another_body_are_taken_where_they_fit(data, tmp_path: Path) -> None:
+    first = pretrain(pretrain_config(*data, tmp_path / "first"))
+    source = FoundationModel.load(first)
+    other = FoundationModel(source.config, replace(source.spec, domain="stickman", action_dim=3))
+    before = {name: value.clone() for name, value in other.state_dict().items()}
+    copied = transfer(other, str(first))
+    taken = {name for name, value in other.state_dict().items() if not value.equal(before[name])}
+    assert all(other.state_dict()[name].equal(source.state_dict()[name]) for name in taken)
+    assert any(name.startswith("world_model.decoder") for name in taken)
+    assert copied < sum(value.numel() for value in before.values())
+    assert [name for name, value in before.items() if value.shape != source.state_dict()[name].shape]
+    config = pretrain_config(*data, tmp_path / "second")
+    with pytest.raises(UserError, match="exclude each other"):
+        replace(config, transfer=str(first), start=str(first))
 
 
 def test_a_loss_that_is_not_finite_names_the_step_and_the_last_good_checkpoint(

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from genrl.behavior.actor_critic import ActorCritic
+from genrl.behavior.actor_critic import Actor, ActorCritic
 from genrl.behavior.imagination import ActsOnFeatures
 from genrl.behavior.learner import BehaviorConfig, BehaviorLearner
 from genrl.behavior.rewards import pairwise_reward
@@ -155,7 +155,7 @@ class StackedLearner(BehaviorLearner):
         pairs = pairwise_reward(self.config.reward, self.model.world_model.decoder, steps, self.target)
         return pairs.view(*states.deter.shape[:2], -1)
 
-    def single_actor(self, index: int) -> nn.Module:
+    def single_actor(self, index: int) -> Actor:
         """The actor of one policy, who is to act in the end."""
         actor = copy.deepcopy(self.actor)
         assert isinstance(self.actor.network, StackedMLP)

@@ -43,28 +43,34 @@ class WindowSampler:
         embedding: str | None = None,
         resident: torch.device | str | None = None,
         read_ahead: int = 2,
+        share: tuple[int, int] = (0, 1),
     ) -> None:
         """Index the windows of a data set.
 
         Args:
             stores: Stores, or directories of stores.
             length: Frames per window.
-            batch_size: Windows per batch.
+            batch_size: Windows per batch, of all processes together.
             seed: Seed of the order.
             embedding: Name of the video-language model whose embeddings to read; None reads none.
             resident: Device to keep the whole data set on, from the first batch until `release`; the batches are the
                 same ones, on that device. None reads them from disk, with a memory that does not depend on the size of
                 the data set.
             read_ahead: Batches to read in the background.
+            share: Give the i-th of n equal parts of each batch, (i, n): several processes divide it among them.
 
         Raises:
             UserError: If the stores do not go together, lack the embedding, or hold no window.
         """
+        rank, size = share
+        if batch_size % size:
+            raise UserError(f"a batch of {batch_size} windows cannot be divided among {size} processes")
         if length < 1 or batch_size < 1:
             raise UserError(f"window length and batch size must be positive, got {length} and {batch_size}")
         self._stores = open_stores(stores)
         self._length = length
-        self._batch_size = batch_size
+        self._batch_size = batch_size // size
+        self._whole_batch_size, self._rank = batch_size, rank
         self._seed = seed
         self._read_ahead = read_ahead
         self.spec: StoreSpec = self._stores[0].spec
@@ -111,7 +117,8 @@ class WindowSampler:
         Returns:
             (B,) index of the store and (B,) first row within it.
         """
-        chosen = np.random.default_rng([self._seed, update]).integers(self.num_windows, size=self._batch_size)
+        chosen = np.random.default_rng([self._seed, update]).integers(self.num_windows, size=self._whole_batch_size)
+        chosen = chosen[self._rank * self._batch_size :][: self._batch_size]
         run = np.searchsorted(self._run_end, chosen, side="right")
         first = self._run_row[run] + chosen - (self._run_end[run] - self._run_count[run])
         return self._run_store[run], first

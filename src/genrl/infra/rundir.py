@@ -17,6 +17,7 @@ from torch import Tensor
 
 from genrl.infra.checkpoint import atomic_write, load_checkpoint, remove_leftovers, save_checkpoint
 from genrl.infra.config import changed_options, to_dict
+from genrl.infra.distributed import ALONE, World
 from genrl.infra.errors import NonFiniteError, UserError
 from genrl.infra.finite import explain_non_finite
 from genrl.infra.logging import MetricsLogger
@@ -55,7 +56,10 @@ class Run:
         summary: What `finish` was told.
     """
 
-    def __init__(self, path: Path, verb: str, options: dict[str, Any], lock: IO[str], keep: int = 2) -> None:
+    def __init__(
+        self, path: Path, verb: str, options: dict[str, Any], lock: IO[str] | None, keep: int = 2, world: World = ALONE
+    ) -> None:
+        self.world = world
         self.path, self.verb, self.options, self.keep = path, verb, options, keep
         self.stopped = False
         self.finished = False
@@ -82,6 +86,7 @@ class Run:
         fresh: bool = False,
         extendable: Collection[str] = ("updates",),
         keep: int = 2,
+        world: World = ALONE,
     ) -> Run:
         """Create a run directory, or take up the run in it.
 
@@ -92,11 +97,16 @@ class Run:
             fresh: Start over: the old run is deleted when this one begins.
             extendable: Dotted options, or groups of them, that may differ from the existing run's.
             keep: Number of checkpoints kept.
+            world: The processes that share the run. The leader alone writes; the others follow it.
 
         Raises:
             UserError: If the directory is in use, belongs to something else, or its options differ.
         """
         path = Path(out)
+        if not world.leads:
+            run = cls(path, verb, to_dict(config), None, keep, world)
+            run._follow()
+            return run
         if path.exists() and not path.is_dir():
             raise UserError(f"--out {path} is a file; name a directory")
         try:
@@ -104,12 +114,13 @@ class Run:
             lock = lock_directory(path)
         except PermissionError as error:
             raise UserError(f"--out {path}: no permission to write there; choose another directory") from error
-        run = cls(path, verb, to_dict(config), lock, keep)
+        run = cls(path, verb, to_dict(config), lock, keep, world)
         try:
             run._take_up(fresh, {*ALWAYS_CHANGEABLE, *extendable})
         except UserError:
             run.close()
             raise
+        run._follow()
         return run
 
     @property
@@ -123,6 +134,18 @@ class Run:
         Returns:
             The number of updates behind it, which is the index of the next one; 0 where there is no checkpoint.
         """
+        if not self.world.leads:
+            step = self.world.from_leader(0)
+            if step:
+                learner.load_state(*load_checkpoint(self.path / CHECKPOINTS / f"step_{step:08d}"))
+            self.world.wait()
+            return step
+        step = self._restore(learner)
+        self.world.from_leader(step)
+        self.world.wait()  # A checkpoint that a follower still reads must not be replaced.
+        return step
+
+    def _restore(self, learner: Learner) -> int:
         if self._erase:
             return 0
         for checkpoint in self._checkpoints():
@@ -164,7 +187,7 @@ class Run:
         Tensors are fetched from their device, all at once, only when a row is due.
         """
         done = update + 1
-        if done % every and done not in (1, self._total):
+        if not self.world.leads or (done % every and done not in (1, self._total)):
             return
         self.begin()
         values = _fetch(metrics)
@@ -178,6 +201,8 @@ class Run:
         Raises:
             UserError: If the disk is full; the checkpoints before stay whole.
         """
+        if not self.world.leads:
+            return
         done = update + 1
         self._unsaved = (update, learner)
         if done % every == 0 or done == self._total or self.stopped:
@@ -185,6 +210,8 @@ class Run:
 
     def finish(self, summary: dict[str, Any]) -> None:
         """Mark the run finished, with its results; the same command then says so instead of running."""
+        if not self.world.leads:
+            return
         self.begin()
         atomic_write(self.path / SUMMARY_FILE, json.dumps(to_dict(summary), indent=2) + "\n")
         self.finished, self.summary = True, summary
@@ -192,7 +219,7 @@ class Run:
 
     def begin(self) -> None:
         """Write the options down, deleting the old run where `fresh` asked for it; done by the first update or row."""
-        if self._begun:
+        if self._begun or not self.world.leads:
             return
         self._begun = True
         if self._erase:
@@ -211,7 +238,8 @@ class Run:
             # After an error in its body the loop still holds the signals and the progress bar.
             self._loop.close()
         self.logger.close()
-        self._lock.close()
+        if self._lock is not None:
+            self._lock.close()
 
     def __enter__(self) -> Run:
         return self
@@ -226,12 +254,16 @@ class Run:
     def _updates(
         self, total: int, start: int, description: str, headline: str, unit: str
     ) -> Generator[int, None, None]:
-        self.begin()
-        self.logger.truncate(after_step=start)
         self._total, self._headline = total, headline
         seed = int(self.options.get("seed") or 0)
+        if not self.world.leads:
+            yield from self._following(total, start, seed)
+            return
+        self.begin()
+        self.logger.truncate(after_step=start)
         with signals_call(self._stop), ProgressReport(total, start, description or self.verb, unit) as self._progress:
             for update in range(start, total):
+                self.stopped = self.world.any(self.stopped)
                 if self.stopped:
                     break
                 self._update = update
@@ -244,6 +276,21 @@ class Run:
         self._progress = None
         if self.stopped:
             self._say(f"{self.path}: stopped after {self._update + 1} of {total} {unit}s; the same command goes on")
+
+    def _follow(self) -> None:
+        """All processes hear from the leader, who has looked at the directory, whether there is anything to do."""
+        self.finished = bool(self.world.from_leader(int(self.finished)))
+
+    def _following(self, total: int, start: int, seed: int) -> Generator[int, None, None]:
+        """The updates of a process that does not lead: the same ones, without a word."""
+        with signals_call(self._stop):
+            for update in range(start, total):
+                self.stopped = self.world.any(self.stopped)
+                if self.stopped:
+                    break
+                self._update = update
+                seed_update(seed, update)
+                yield update
 
     def _take_up(self, fresh: bool, changeable: set[str]) -> None:
         """Compare with the run that the directory holds, if any."""

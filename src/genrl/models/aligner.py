@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from genrl.nn.noise import normal
+
 
 @dataclass(frozen=True)
 class AlignerConfig:
@@ -67,7 +69,7 @@ class Aligner(nn.Module):
 
     def corrupt(self, embedding: Tensor, noise: Tensor | None = None) -> Tensor:
         """Imitates a text embedding: `normalise((1 - n) e + n normalise(noise))` with n the configured share."""
-        noise = torch.randn_like(embedding) if noise is None else noise
+        noise = normal(embedding.shape, embedding.device) if noise is None else noise
         share = self.config.noise
         return F.normalize((1 - share) * embedding + share * F.normalize(noise, dim=-1), dim=-1)
 

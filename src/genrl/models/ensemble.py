@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genrl.nn.distributions import kl_divergence, mixed_probs
+from genrl.nn.noise import uniform
 
 
 class DynamicsEnsemble(nn.Module):
@@ -57,7 +58,7 @@ class DynamicsEnsemble(nn.Module):
             posterior_logits: (..., S, K) of the posterior at the same steps.
         """
         kl = kl_divergence(posterior_logits.detach()[None], self(deter.detach()))
-        kept = torch.rand_like(kl) < self.KEPT_SHARE
+        kept = uniform(kl.shape, kl.device, dim=1) < self.KEPT_SHARE
         return (kl * kept).sum(0) / (self.KEPT_SHARE * self.num_members)
 
     def disagreement(self, deter: Tensor) -> Tensor:

@@ -69,6 +69,11 @@ class FoundationModel(nn.Module):
         self.connector = Connector(config.connector, config.world_model.rssm, spec.embed_dim)
         self.aligner = Aligner(config.aligner, spec.embed_dim)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the model computes."""
+        return self.world_model.rssm.dynamics.head.output.weight.device
+
     @torch.no_grad()
     def target(self, embedding: Tensor, steps: int, align: bool) -> LatentState:
         """Target trajectories of prompts: the connector's modes.

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from genrl.data.batch import SequenceBatch
 from genrl.infra.compute import Precision, autocast
+from genrl.infra.distributed import ALONE, World
 from genrl.infra.finite import check_finite
 from genrl.infra.optim import Optimizer, OptimizerConfig
 from genrl.models.connector import clip_embeddings
@@ -17,6 +18,7 @@ from genrl.models.foundation import FoundationModel
 from genrl.models.latents import LatentBatch
 from genrl.models.state import LatentState
 from genrl.nn.distributions import straight_through
+from genrl.nn.noise import share_of_rows
 
 
 @dataclass(frozen=True)
@@ -30,15 +32,37 @@ class FoundationLearnerConfig:
     """bfloat16 is autocast: parameters, states and losses stay float32."""
 
 
+Losses = dict[str, Tensor]
+"""(B, T) values by name."""
+
+
+class Objective(nn.Module):
+    """The model, with a forward pass that gives losses: what `DistributedDataParallel` asks for.
+
+    Args:
+        model: Whose parameters the losses train.
+        losses: Gives them.
+    """
+
+    def __init__(self, model: nn.Module, losses: Callable[..., Any]) -> None:
+        super().__init__()
+        self.model, self._losses = model, losses
+
+    def forward(self, *inputs: Any) -> Any:
+        """What `losses` gives."""
+        return self._losses(*inputs)
+
+
 class FoundationLearner:
     """Modules, an optimiser for each objective, and `update(batch)`.
 
     The connector learns from detached posteriors: it never moves the world model.
     """
 
-    def __init__(self, model: FoundationModel, config: FoundationLearnerConfig) -> None:
+    def __init__(self, model: FoundationModel, config: FoundationLearnerConfig, world: World = ALONE) -> None:
         self.model = model.train().requires_grad_(True)
-        self.config = config
+        self.config, self.world = config, world
+        self.objective: nn.Module | None = None
         self.world_optimizer = Optimizer(model.world_model.parameters(), config.world_model)
         connector_parameters = [*model.connector.parameters(), *model.aligner.parameters()]
         self.connector_optimizer = Optimizer(connector_parameters, config.connector)
@@ -56,12 +80,22 @@ class FoundationLearner:
         Raises:
             NonFiniteError: If a loss is not finite; nothing has moved then.
         """
-        with autocast(batch.action.device, self.config.precision):
-            losses, posterior, metrics = self.model.world_model.losses(
-                batch.frames, batch.action, batch.is_first, batch.reward
-            )
-            connector_losses = self.connector_losses(batch.embedding, posterior)
+        losses, connector_losses, metrics = self.compute(self.losses, batch)
         return self.step(losses, connector_losses, metrics, learning_rate_scale)
+
+    def losses(self, batch: SequenceBatch) -> tuple[Losses, Losses, Losses]:
+        """Losses of the world model and of the connector, metrics; (B, T) each."""
+        losses, posterior, metrics = self.model.world_model.losses(
+            batch.frames, batch.action, batch.is_first, batch.reward
+        )
+        return losses, self.connector_losses(batch.embedding, posterior), metrics
+
+    def compute(self, losses: Callable[..., Any], *inputs: Any) -> Any:
+        """Calls a function that gives losses as the forward pass of one module, which is what processes share."""
+        if self.objective is None:
+            self.objective = self.world.wrap(Objective(self.model, losses))
+        with autocast(self.model.device, self.config.precision), share_of_rows(self.world.rank, self.world.size):
+            return self.objective(*inputs)
 
     def connector_losses(self, embedding: Tensor | None, posterior: LatentState) -> dict[str, Tensor]:
         """Losses of connector and aligner, (B, T) each; none without embeddings."""
@@ -82,15 +116,16 @@ class FoundationLearner:
     ) -> dict[str, Tensor]:
         """Backward and both optimisers, from losses of (B, T) elements."""
         means = {f"loss/{name}": value.mean() for name, value in {**losses, **connector_losses}.items()}
-        check_finite(means)
+        told = self.world.mean({**means, **{f"world_model/{name}": value.mean() for name, value in metrics.items()}})
+        check_finite({name: told[name] for name in means})
         total = self.model.world_model.total_loss(losses)
         # The two objectives share no parameter, so that one backward pass serves both optimisers.
         (total + sum(value.mean() for value in connector_losses.values())).backward()
-        results = {name: value.detach() for name, value in means.items()}
+        results = {name: told.pop(name) for name in means}
         results["world_model/grad_norm"] = self.world_optimizer.step(learning_rate_scale)
         if connector_losses:
             results["connector/grad_norm"] = self.connector_optimizer.step(learning_rate_scale)
-        return results | {f"world_model/{name}": value.detach().mean() for name, value in metrics.items()}
+        return results | told
 
     def state_tensors(self) -> dict[str, Tensor]:
         """Model and optimiser states."""
@@ -120,8 +155,7 @@ class FrameLearner(FoundationLearner):
         self, frames: Tensor, learning_rate_scale: float = 1.0, fixed_code: bool = False
     ) -> dict[str, Tensor]:
         """One step from (B, T, h, w, 3) uint8 frames; `fixed_code` leaves encoder and posterior as they are."""
-        with autocast(frames.device, self.config.precision):
-            losses, metrics = self.model.world_model.frame_losses(frames, fixed_code)
+        losses, metrics = self.compute(self.model.world_model.frame_losses, frames, fixed_code)
         return self.step(losses, {}, metrics, learning_rate_scale)
 
 
@@ -132,8 +166,8 @@ class LatentLearner(FoundationLearner):
     be computed once; GRU, dynamics, connector and aligner then train without a single convolution.
     """
 
-    def __init__(self, model: FoundationModel, config: FoundationLearnerConfig) -> None:
-        super().__init__(model, config)
+    def __init__(self, model: FoundationModel, config: FoundationLearnerConfig, world: World = ALONE) -> None:
+        super().__init__(model, config, world)
         model.world_model.encoder.requires_grad_(False)
         model.world_model.decoder.requires_grad_(False)
         model.world_model.rssm.posterior_head.requires_grad_(False)
@@ -143,13 +177,15 @@ class LatentLearner(FoundationLearner):
 
     def update_latents(self, batch: LatentBatch, learning_rate_scale: float = 1.0) -> dict[str, Tensor]:
         """One step from (B, T) cached posteriors; each visit of a frame draws a new sample."""
-        with autocast(batch.action.device, self.config.precision):
-            stoch = straight_through(batch.logits)
-            losses, posterior, metrics = self.model.world_model.latent_losses(
-                batch.logits, stoch, batch.action, batch.is_first
-            )
-            connector_losses = self.connector_losses(batch.embedding, posterior)
+        losses, connector_losses, metrics = self.compute(self.latent_losses, batch)
         return self.step(losses, connector_losses, metrics, learning_rate_scale)
+
+    def latent_losses(self, batch: LatentBatch) -> tuple[Losses, Losses, Losses]:
+        """As `losses`, from cached posteriors."""
+        losses, posterior, metrics = self.model.world_model.latent_losses(
+            batch.logits, straight_through(batch.logits), batch.action, batch.is_first
+        )
+        return losses, self.connector_losses(batch.embedding, posterior), metrics
 
 
 def select(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from genrl.nn.noise import uniform
+
 UNIFORM_MIX = 0.01
 """Share of the uniform distribution mixed into every categorical (DreamerV3), so that no KL is infinite."""
 
@@ -32,8 +34,8 @@ def straight_through(logits: Tensor, mode: bool = False, generator: torch.Genera
         index = logits.argmax(-1)
     else:
         # Inverse of the cumulative distribution: one random number a variable, not one a class.
-        uniform = torch.rand(*probs.shape[:-1], 1, device=probs.device, generator=generator)
-        index = (probs.cumsum(-1) < uniform).sum(-1).clamp(max=probs.shape[-1] - 1)
+        chance = uniform([*probs.shape[:-1], 1], probs.device, generator)
+        index = (probs.cumsum(-1) < chance).sum(-1).clamp(max=probs.shape[-1] - 1)
     one_hot = F.one_hot(index, logits.shape[-1]).to(probs.dtype)
     if not probs.requires_grad:
         return one_hot

@@ -178,7 +178,8 @@ def _learn(
 
 
 def _results(labels: list[str], policies: list[Path], summaries: list[dict[str, Any]]) -> list[LearnResult]:
-    return [LearnResult(*own, **summary) for *own, summary in zip(labels, policies, summaries, strict=True)]
+    rows = zip(labels, policies, summaries, strict=True)
+    return [LearnResult(label, policy, **summary) for label, policy, summary in rows]
 
 
 def learnt_policy(model: PromptedModel, learner: BehaviorLearner, index: int) -> Policy:

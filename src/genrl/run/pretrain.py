@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal
@@ -15,8 +15,10 @@ from torch import Tensor
 from genrl.data.sampler import WindowSampler
 from genrl.data.store import EmbeddingInfo, open_stores
 from genrl.evaluation.prediction import Prediction, predict_open_loop, prediction_video
+from genrl.infra.checkpoint import load_checkpoint
 from genrl.infra.compute import DeviceName, pick_device, reuse_memory
 from genrl.infra.config import config_hash
+from genrl.infra.distributed import ALONE, World, join_world
 from genrl.infra.errors import UserError
 from genrl.infra.media import write_video
 from genrl.infra.progress import ProgressReport
@@ -25,7 +27,8 @@ from genrl.interop.original_import import IMPORTED_CHECKSUM
 from genrl.models.foundation import FoundationConfig, FoundationModel, ModelSpec
 from genrl.models.latents import LatentCache
 from genrl.models.learner import FoundationLearner, FoundationLearnerConfig, FrameLearner, LatentLearner
-from genrl.run.prompting import load_model
+from genrl.run.adoption import adopt, transfer
+from genrl.run.prompting import GENERAL, model_directory
 from genrl.vlm.own import OWN_CLASS
 from genrl.vlm.registry import column_name, column_vlm, find_vlm, load_vlm, vlm_source
 
@@ -121,9 +124,15 @@ class PretrainConfig:
     world_model: str | None = None
     """Start from the world model of this model (a name or directory): to connect it to another VLM, or to go on in the
     latent stage (--joint.updates 0)."""
+    start: str | None = None
+    """Start from all of this model, connector and aligner too, and keep its general policy: where the VLM's embeddings
+    have moved but a little (`genrl train-vlm --start`)."""
+    transfer: str | None = None
+    """Begin from the weights of this model where their sizes fit, though it was made for another body: convolutions
+    that know floor and limbs learn a new body sooner."""
     model: FoundationConfig = field(default_factory=FoundationConfig)
     frame: FrameStageConfig = field(default_factory=FrameStageConfig)
-    """Stage from single frames; left out where --world-model gives one that has learnt."""
+    """Stage from single frames; left out where --world-model or --start gives a model that has learnt."""
     joint: StageConfig = field(default_factory=lambda: StageConfig(updates=500_000, batch_size=48, window=48))
     """Stage from windows."""
     joint_connector: bool = True
@@ -141,6 +150,15 @@ class PretrainConfig:
     video_every: int = 2000
     """Updates between open-loop prediction videos and errors, 0 for none."""
 
+    def __post_init__(self) -> None:
+        if sum(name is not None for name in (self.start, self.world_model, self.transfer)) > 1:
+            raise UserError("--start, --world-model and --transfer exclude each other: training goes on from one")
+
+    @property
+    def learnt(self) -> str | None:
+        """The model that training goes on from."""
+        return self.start or self.world_model
+
 
 class Pretraining:
     """The learner of the present stage, as one thing that a run saves and restores."""
@@ -151,7 +169,9 @@ class Pretraining:
         samplers: Mapping[str, WindowSampler],
         config: PretrainConfig,
         device: torch.device,
+        world: World = ALONE,
     ) -> None:
+        self.world = world
         self.model = model
         self.samplers = samplers
         self.config = config
@@ -167,7 +187,7 @@ class Pretraining:
                 self.samplers[self.stage].release()
             self.stage = stage
             config: StageConfig = getattr(self.config, stage)
-            self.learner = LEARNERS[stage](self.model, config.learner)
+            self.learner = LEARNERS[stage](self.model, config.learner, self.world)
 
     def update(self, number: int, done: int) -> dict[str, Tensor]:
         """One update of the present stage.
@@ -189,7 +209,7 @@ class Pretraining:
         assert isinstance(config, FrameStageConfig)
         if not done:
             frames = [sampler.batch(number + i).frames.flatten(0, 1) for i in range(CALIBRATION_BATCHES)]
-            self.model.world_model.calibrate(torch.cat(frames).to(self.device), config.spread)
+            self.model.world_model.calibrate(self.world.gather(torch.cat(frames).to(self.device)), config.spread)
         return self.learner.update_frames(batch.frames, rate, fixed_code=done < config.fixed_code)
 
     def state_tensors(self) -> dict[str, Tensor]:
@@ -224,25 +244,30 @@ def pretrain(config: PretrainConfig) -> Path:
     """
     if not config.data:
         raise UserError("--data is missing: name an episode store (`genrl collect` makes one)")
-    device = pick_device(config.device)
+    world, device = join_world(pick_device(config.device))
     reuse_memory(device)
-    samplers = make_samplers(config, device)
+    samplers = make_samplers(config, device, world)
     spec = model_spec(config, samplers)
     out = config.out or Path(f"pretrain-{config.data[0].name}-{config_hash(config)}")
-    with Run.open(out, "pretrain", config, fresh=config.fresh, extendable=("joint.updates", "latent.updates")) as run:
+    extendable = ("joint.updates", "latent.updates")
+    with Run.open(out, "pretrain", config, fresh=config.fresh, extendable=extendable, world=world) as run:
         if run.finished:
-            print(f"{out}: finished; the model is {out / 'model'} (--fresh starts over)")
+            if world.leads:
+                print(f"{out}: finished; the model is {out / 'model'} (--fresh starts over)")
             return out / "model"
         torch.manual_seed(config.seed)
         model = FoundationModel(config.model, spec).to(device)
-        if config.world_model is not None:
-            adopt_world_model(model, config.world_model)
-        training = Pretraining(model, samplers, config, device)
+        if config.transfer is not None:
+            transfer(model, config.transfer)
+        general = adopt(model, config.start, config.world_model)
+        training = Pretraining(model, samplers, config, device, world)
         start = run.restore(training)
         train(run, training, start)
-        if not run.stopped:
+        if not run.stopped and world.leads:
             results = prediction_errors(predict(training.model, config, device))
-            training.model.save(run.path / "model", updates=stage_updates(config), measured=results)
+            training.model.save(run.path / "model", updates=all_updates(config), measured=results)
+            if general is not None:
+                general.save(run.path / "model" / GENERAL)
             run.finish({"model": str(run.path / "model"), **results})
             print(f"model: {run.path / 'model'}")
     return out / "model"
@@ -259,7 +284,7 @@ def train(run: Run, training: Pretraining, start: int) -> None:
         training.enter(stage)
         metrics = training.update(update, update - first[stage])
         run.log(update, metrics, every=config.log_every)
-        if config.video_every and stage != "frame" and (update + 1) % config.video_every == 0:
+        if config.video_every and run.world.leads and stage != "frame" and (update + 1) % config.video_every == 0:
             prediction = predict(training.model, config, device)
             log_prediction(run, prediction, update, training.model.spec.frames_per_second)
         run.save(update, training, every=config.save_every)
@@ -268,18 +293,28 @@ def train(run: Run, training: Pretraining, start: int) -> None:
 def stage_updates(config: PretrainConfig) -> dict[str, int]:
     """Updates of each stage, in their order."""
     updates = {stage: getattr(config, stage).updates for stage in LEARNERS}
-    return updates | {"frame": 0} if config.world_model is not None else updates
+    return updates | {"frame": 0} if config.learnt is not None else updates
 
 
-def make_samplers(config: PretrainConfig, device: torch.device) -> dict[str, WindowSampler]:
+def all_updates(config: PretrainConfig) -> dict[str, int]:
+    """Updates of each kind that are in the result, those of --start included."""
+    before = load_checkpoint(model_directory(config.start))[1].get("updates", {}) if config.start else {}
+    return before | {stage: count + before.get(stage, 0) for stage, count in stage_updates(config).items()}
+
+
+def make_samplers(config: PretrainConfig, device: torch.device, world: World = ALONE) -> dict[str, WindowSampler]:
     """One sampler for each stage that has updates; refuses data that do not fit together."""
     samplers = {}
     column = column_name(config.vlm)
     resident = device if (device.type == "cuda" if config.resident is None else config.resident) else None
     updates = stage_updates(config)
+    for stage, count in updates.items():
+        if count:
+            world.share(getattr(config, stage).batch_size, f"--{stage}.batch-size")
+    share = (world.rank, world.size)
     if updates["frame"]:
         samplers["frame"] = WindowSampler(
-            config.data, config.frame.window, config.frame.batch_size, config.seed, resident=resident
+            config.data, config.frame.window, config.frame.batch_size, config.seed, resident=resident, share=share
         )
     if updates["joint"]:
         samplers["joint"] = WindowSampler(
@@ -289,10 +324,13 @@ def make_samplers(config: PretrainConfig, device: torch.device) -> dict[str, Win
             config.seed,
             embedding=column if config.joint_connector else None,
             resident=resident,
+            share=share,
         )
     if updates["latent"]:
-        stage = config.latent
-        samplers["latent"] = WindowSampler(config.data, stage.window, stage.batch_size, config.seed, column)
+        latent = config.latent
+        samplers["latent"] = WindowSampler(
+            config.data, latent.window, latent.batch_size, config.seed, column, share=share
+        )
     if not samplers:
         raise UserError("--frame.updates, --joint.updates and --latent.updates are all 0: nothing to train")
     return samplers
@@ -350,23 +388,6 @@ def check_weights(vlm: str, info: EmbeddingInfo, data: Path) -> None:
             f"--vlm {vlm} has here ({own}), whose prompts the model would not understand; "
             f"`genrl embed --data {data} --vlm {vlm} --fresh` computes them anew"
         )
-
-
-def adopt_world_model(model: FoundationModel, name: str) -> None:
-    """Copies the world model of another model into this one.
-
-    Raises:
-        UserError: If it was made for something else, or has other sizes.
-    """
-    source = load_model(name).model
-    own = model.spec
-    source.check_spec("--data", domain=own.domain, look=own.look, camera=own.camera, action_dim=own.action_dim)
-    theirs, ours = source.config.world_model, model.config.world_model
-    if not theirs.rssm.ensemble:  # A fresh ensemble is as good as any before its training.
-        ours = replace(ours, rssm=replace(ours.rssm, ensemble=0))
-    if theirs != ours:
-        raise UserError(f"--world-model {name} has other sizes or losses than --model.world-model; choose its preset")
-    model.world_model.load_state_dict(model.world_model.state_dict() | source.world_model.state_dict())
 
 
 def cache_latents(training: Pretraining, sampler: WindowSampler) -> LatentCache:
