@@ -12,12 +12,14 @@ import json
 import re
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
 from genrl.envs.tasks import TASKS
 from genrl.run.vlm_list import HEAD, describe
+from genrl.vlm.bodies import BODIES
 from genrl.vlm.registry import ENTRIES
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -29,17 +31,25 @@ Json = dict[str, Any]
 
 
 def retrieval_table(report: Json) -> str:
-    """Share of wordings whose clip ranks first, by kind of wording and of clip."""
-    rows = [[kind, *(f"{report[f'{kind}, {group}']['accuracy']:.2f}" for group in GROUPS)] for kind in KINDS]
-    rows.append(["candidates", *(str(report[f"captions, {group}"]["candidates"]) for group in GROUPS)])
-    return table(["", *GROUPS], rows)
+    """Share of wordings whose clip ranks first, by body, kind of wording and of clip."""
+    rows = []
+    for body in BODIES:
+        for kind in KINDS:
+            cells = [report.get(f"{body}: {kind}, {group}") for group in GROUPS]
+            if any(cells):
+                rows.append([body, kind, *(f"{cell['accuracy']:.2f}" if cell else "–" for cell in cells)])
+        cells = [report.get(f"{body}: captions, {group}") for group in GROUPS]
+        rows.append([body, "candidates", *(str(cell["candidates"]) if cell else "–" for cell in cells)])
+    return table(["body", "wordings", *GROUPS], rows)
 
 
-def retrieval_by_behaviour(report: Json) -> str:
-    """The same for each behaviour."""
+def retrieval_by_behaviour(body: str, report: Json) -> str:
+    """The same for each behaviour of a body."""
     columns = [f"{kind}, {group}" for kind in ("captions", "held-out wordings") for group in GROUPS]
-    concepts = report[columns[0]]["by_concept"] | report["held-out wordings, own look"]["by_concept"]
-    shares = [{name: f"{share:.2f}" for name, share in report[column]["by_concept"].items()} for column in columns]
+    columns = [column for column in columns if f"{body}: {column}" in report]
+    found = [report[f"{body}: {column}"]["by_concept"] for column in columns]
+    shares = [{name: f"{share:.2f}" for name, share in by_concept.items()} for by_concept in found]
+    concepts = dict.fromkeys(name for share in shares for name in share)
     return table(["", *columns], [[f"`{name}`", *(share.get(name, "–") for share in shares)] for name in concepts])
 
 
@@ -115,11 +125,14 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 
 TABLES: dict[str, tuple[str, Callable[[Json], str]]] = {
     "retrieval": ("mini_vlm_retrieval.json", retrieval_table),
-    "retrieval-by-behaviour": ("mini_vlm_retrieval.json", retrieval_by_behaviour),
+    **{f"retrieval-{body}": ("mini_vlm_retrieval.json", partial(retrieval_by_behaviour, body)) for body in BODIES},
     "tasks": ("task_returns.json", task_table),
     "vlms": ("", vlm_table),
-    "walker-scores": ("walker_mini_training/scores.json", score_table),
-    "walker-prediction": ("walker_mini_training/prediction.json", prediction_table),
+    **{f"{body}-scores": (f"{body}_mini_training/scores.json", score_table) for body in ("walker", "stickman")},
+    **{
+        f"{body}-prediction": (f"{body}_mini_training/prediction.json", prediction_table)
+        for body in ("walker", "stickman")
+    },
 }
 """Table -> file of its measurements, where it has any, and what writes it."""
 

@@ -141,10 +141,14 @@ def test_all_of_a_model_is_taken_over_with_its_general_policy_when_the_vlm_has_m
     embed(EmbedConfig((tmp_path / "moved",), vlm, "cpu", fresh=True))
     moved = replace(config, data=(tmp_path / "moved",), vlm=vlm, out=tmp_path / "second", start=str(first))
     slow = OptimizerConfig(learning_rate=1e-9)
-    latent = replace(config.latent, updates=2, learner=FoundationLearnerConfig(slow, slow))
-    second = pretrain(replace(moved, joint=replace(config.joint, updates=0), latent=latent))
+    latent = replace(config.latent, updates=2, learner=FoundationLearnerConfig(config.latent.learner.world_model, slow))
+    only_connector = replace(moved, joint=replace(config.joint, updates=0), latent=latent, latent_dynamics=False)
+    second = pretrain(only_connector)
     before, after = tensors(first), tensors(second)
+    assert all(value.equal(before[name]) for name, value in after.items() if name.startswith("world_model"))
     assert all(torch.allclose(value.float(), before[name].float(), atol=1e-5) for name, value in after.items())
+    assert any(not value.equal(before[name]) for name, value in after.items())
+    assert (2, "world_model/kl") in {(row["step"], name) for row in read_metrics(tmp_path / "second") for name in row}
     assert FoundationModel.load(second).spec.vlm_checksum == other.checksum != model.spec.vlm_checksum
     assert load_checkpoint(second)[1]["updates"]["latent"] == config.latent.updates + 2
     general, kept = tensors(first / "general"), tensors(second / "general")

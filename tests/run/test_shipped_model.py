@@ -1,4 +1,4 @@
-"""The model in the package loads, fits the VLM beside it, and previews a prompt."""
+"""The models in the package load, fit the VLM beside them, and preview a prompt."""
 
 from __future__ import annotations
 
@@ -9,20 +9,25 @@ from PIL import Image
 from genrl.run.imagine import ImagineConfig, imagine
 from genrl.run.prompting import ASSETS, PromptedModel, load_model
 
-
-@pytest.fixture(scope="module")
-def model() -> PromptedModel:
-    return load_model("walker-mini")
+SHIPPED = {"walker-mini": ("walker", 6), "stickman-mini": ("stickman", 10)}
 
 
-def test_it_was_made_with_the_shipped_vlm_for_the_walker(model: PromptedModel) -> None:
+@pytest.fixture(scope="module", params=SHIPPED)
+def model(request: pytest.FixtureRequest) -> PromptedModel:
+    return load_model(request.param)
+
+
+def test_it_was_made_with_the_shipped_vlm_for_its_body(model: PromptedModel) -> None:
     spec = model.model.spec
-    assert (spec.domain, spec.look, spec.action_dim, spec.vlm) == ("walker", "fast", 6, "mini")
+    assert (spec.domain, spec.action_dim) == SHIPPED[model.name]
+    assert (spec.look, spec.vlm) == ("fast", "mini")
     assert model.vlm.checksum == spec.vlm_checksum
+    assert model.general is not None
 
 
-def test_it_takes_no_more_room_than_agreed() -> None:
-    assert sum(file.stat().st_size for file in (ASSETS / "walker-mini").rglob("*.safetensors")) < 15_000_000
+@pytest.mark.parametrize("name", SHIPPED)
+def test_it_takes_no_more_room_than_agreed(name) -> None:
+    assert sum(file.stat().st_size for file in (ASSETS / name).rglob("*.safetensors")) < 15_000_000
 
 
 def test_opposite_prompts_have_different_previews_that_are_the_same_each_time(model: PromptedModel) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -48,8 +49,8 @@ def test_it_trains_measures_and_after_a_stop_ends_with_the_same_weights(config, 
     directory = train_vlm(config)
     assert load_vlm(str(config.out)).embed_dim == TINY.embed_dim
     report = json.loads((config.out / "report.json").read_text())
-    assert {"captions, own look", "held-out wordings, own look"} <= set(report)
-    assert sum(group["clips"] for name, group in report.items() if name.startswith("held-out")) == 27
+    assert {"walker: captions, own look", "walker: held-out wordings, own look"} <= set(report)
+    assert sum(group["clips"] for name, group in report.items() if "held-out" in name) == 27
 
     stopped = dataclasses.replace(config, out=tmp_path / "stopped")
     update = ContrastiveLearner.update
@@ -79,12 +80,41 @@ def test_a_kept_video_tower_stays_as_it_is_while_words_are_learnt(config, tmp_pa
         train_vlm(wider)
 
 
+def test_a_start_keeps_what_it_says_of_its_bodies_while_another_body_joins(config, tmp_path) -> None:
+    first = train_vlm(config)
+    two = dataclasses.replace(
+        config,
+        out=tmp_path / "two",
+        domains=("walker", "stickman"),
+        start=first,
+        updates=12,
+        learning=ContrastiveConfig(batch_size=8, learning_rate=1e-2, warmup=1, anchor_weight=20.0),
+        seed=1,
+    )
+    free = dataclasses.replace(
+        two, out=tmp_path / "free", learning=dataclasses.replace(two.learning, anchor_weight=0.0)
+    )
+    frames = load_checkpoint(config.out / "clips" / "walker" / "test_puppet_0000")[0]["frames"]
+    old = load_vlm(str(config.out)).embed_video(frames)
+    shutil.copytree(config.out / "clips", two.out / "clips")  # what is drawn already need not be drawn again
+    kept = (load_vlm(str(train_vlm(two).parent)).embed_video(frames) * old).sum(-1).mean()
+    shutil.copytree(two.out / "clips", free.out / "clips")
+    moved = (load_vlm(str(train_vlm(free).parent)).embed_video(frames) * old).sum(-1).mean()
+    assert kept > moved
+    report = json.loads((two.out / "report.json").read_text())
+    assert {"walker: captions, own look", "stickman: captions, own look"} <= set(report)
+    with pytest.raises(UserError, match="--start .* has --model.feature-dim 16, here it is 32"):
+        train_vlm(dataclasses.replace(two, fresh=True, model=dataclasses.replace(TINY, feature_dim=32)))
+    with pytest.raises(UserError, match="exclude each other"):
+        dataclasses.replace(two, video_tower=first)
+
+
 def test_clips_of_a_store_join_the_puppets_and_are_measured_apart(config, tmp_path) -> None:
     train_vlm(dataclasses.replace(config, data=(walker_store(tmp_path / "store"),), store_clips=8))
-    taken = load_checkpoint(config.out / "clips" / "train_store_0000")[0]
+    taken = load_checkpoint(config.out / "clips" / "walker" / "train_store_0000")[0]
     # Windows of 8 of 20 rows at every fourth: 4 of each of the 10 episodes to train on.
     assert taken["frames"].shape == (8, 8, 64, 64, 3) and bool((taken["frames"] == 7).all())
-    assert "captions, simulated" in json.loads((config.out / "report.json").read_text())
+    assert "walker: captions, simulated" in json.loads((config.out / "report.json").read_text())
 
 
 def test_stores_that_captions_cannot_be_made_from_are_refused(config, tmp_path) -> None:
@@ -96,5 +126,5 @@ def test_stores_that_captions_cannot_be_made_from_are_refused(config, tmp_path) 
 
 def test_a_body_without_captions_is_refused_before_anything_is_written(config) -> None:
     with pytest.raises(UserError, match="octopus"):
-        train_vlm(dataclasses.replace(config, domain="octopus"))
+        train_vlm(dataclasses.replace(config, domains=("walker", "octopus")))
     assert not config.out.exists()

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from genrl.vlm.behaviours import CONCEPTS, RETRIEVAL_CLASSES
+from genrl.vlm.behaviours import RETRIEVAL_CLASSES
+from genrl.vlm.bodies import CONCEPTS
 from genrl.vlm.captions import load_captions
 from genrl.vlm.contrastive import ContrastiveConfig, ContrastiveLearner, LabelledClips, contrastive_loss
 from genrl.vlm.mini import MiniVLM
@@ -59,10 +60,10 @@ def two_classes(per_class: int = 8) -> LabelledClips:
     return LabelledClips(frames, labels, torch.from_numpy(labels[:, :5].astype(np.float32)))
 
 
-def learner(updates: int = 6) -> ContrastiveLearner:
+def learner(updates: int = 6, anchors: torch.Tensor | None = None) -> ContrastiveLearner:
     config = ContrastiveConfig(batch_size=16, learning_rate=3e-3, warmup=2)
     captions = {concept: wordings[:8] for concept, wordings in load_captions().items()}
-    return ContrastiveLearner(tiny_vlm(), two_classes(), captions, config, updates, seed=0)
+    return ContrastiveLearner(tiny_vlm(), two_classes(), captions, config, updates, seed=0, anchors=anchors)
 
 
 def run(trainer: ContrastiveLearner, updates: range) -> list[float]:
@@ -92,6 +93,29 @@ def test_a_resumed_training_repeats_an_uninterrupted_one() -> None:
     assert run(second, range(2, 4)) == whole[2:]
 
 
+def test_anchored_clips_stay_where_they_are_and_others_move() -> None:
+    clips = two_classes()
+    before = tiny_vlm().embed_video(clips.frames)
+    anchors = before.clone()
+    anchors[8:] = 0
+    moved = {}
+    for name, given in (("free", None), ("anchored", anchors)):
+        trainer = learner(24, given)
+        run(trainer, range(24))
+        moved[name] = 1 - (trainer.model.eval().embed_video(clips.frames) * before).sum(-1)
+    assert moved["anchored"][:8].mean() < 0.5 * moved["free"][:8].mean()
+    assert moved["anchored"][8:].mean() > 2 * moved["anchored"][:8].mean()
+
+
+def test_a_measurement_that_a_body_lacks_is_not_learnt() -> None:
+    clips = two_classes()
+    clips.motion[:, 0] = math.nan
+    trainer = learner()
+    trainer.clips = clips
+    trainer.update(0)
+    assert trainer.motion_head.weight.grad[0].eq(0).all() and trainer.motion_head.weight.grad[1].ne(0).any()
+
+
 class Oracle:
     """Embeds the wording of a concept as the concept's axis, plus noise of some size."""
 
@@ -110,12 +134,16 @@ def one_clip_of_each_class() -> np.ndarray:
 
 def test_retrieval_of_an_oracle_is_perfect_and_of_noise_at_chance() -> None:
     labels, wordings = one_clip_of_each_class(), {name: load_captions()[name][:10] for name in RETRIEVAL_CLASSES}
-    perfect = measure_retrieval(Oracle(wordings), torch.from_numpy(labels).float(), labels, wordings)
+    perfect = measure_retrieval(Oracle(wordings), torch.from_numpy(labels).float(), labels, wordings, RETRIEVAL_CLASSES)
     assert perfect.accuracy == 1 and perfect.candidates == 20
     generator = torch.Generator().manual_seed(0)
     guesses = [
         measure_retrieval(
-            Oracle(wordings), torch.randn(len(labels), len(CONCEPTS), generator=generator), labels, wordings
+            Oracle(wordings),
+            torch.randn(len(labels), len(CONCEPTS), generator=generator),
+            labels,
+            wordings,
+            RETRIEVAL_CLASSES,
         )
         for _ in range(10)
     ]
@@ -127,7 +155,9 @@ def test_a_wrong_clip_is_named_as_what_it_was_confused_with() -> None:
     embeddings = torch.from_numpy(labels).float()
     run_row, walk_row = RETRIEVAL_CLASSES.index("run"), RETRIEVAL_CLASSES.index("walk_forward")
     embeddings[walk_row] = 2 * embeddings[run_row]
-    report = measure_retrieval(Oracle({"run": ["running"]}), embeddings, labels, {"run": ["running"]})
+    report = measure_retrieval(
+        Oracle({"run": ["running"]}), embeddings, labels, {"run": ["running"]}, RETRIEVAL_CLASSES
+    )
     assert list(report.confused_with["run"]) == ["walk_forward"]
 
 

@@ -26,7 +26,7 @@ from genrl.infra.progress import ProgressReport
 
 CONFIG_FILE, SUMMARY_FILE, CHECKPOINTS = "config.json", "summary.json", "checkpoints"
 
-ALWAYS_CHANGEABLE = ("out", "fresh", "device", "workers", "threads", "log_every", "save_every")
+ALWAYS_CHANGEABLE = ("out", "fresh", "device", "workers", "threads", "ray", "log_every", "save_every")
 """Options that say where, how fast or how talkatively, and leave the results alone."""
 
 
@@ -255,19 +255,14 @@ class Run:
         self, total: int, start: int, description: str, headline: str, unit: str
     ) -> Generator[int, None, None]:
         self._total, self._headline = total, headline
-        seed = int(self.options.get("seed") or 0)
         if not self.world.leads:
-            yield from self._following(total, start, seed)
+            with signals_call(self._stop):
+                yield from self._rounds(total, start)
             return
         self.begin()
         self.logger.truncate(after_step=start)
         with signals_call(self._stop), ProgressReport(total, start, description or self.verb, unit) as self._progress:
-            for update in range(start, total):
-                self.stopped = self.world.any(self.stopped)
-                if self.stopped:
-                    break
-                self._update = update
-                seed_update(seed, update)
+            for update in self._rounds(total, start):
                 yield update
                 self._progress.advance(update + 1, self._note)
             if self.stopped and self._unsaved is not None:
@@ -281,16 +276,16 @@ class Run:
         """All processes hear from the leader, who has looked at the directory, whether there is anything to do."""
         self.finished = bool(self.world.from_leader(int(self.finished)))
 
-    def _following(self, total: int, start: int, seed: int) -> Generator[int, None, None]:
-        """The updates of a process that does not lead: the same ones, without a word."""
-        with signals_call(self._stop):
-            for update in range(start, total):
-                self.stopped = self.world.any(self.stopped)
-                if self.stopped:
-                    break
-                self._update = update
-                seed_update(seed, update)
-                yield update
+    def _rounds(self, total: int, start: int) -> Iterator[int]:
+        """Indices of the updates, each seeded, until all processes are told to stop."""
+        seed = int(self.options.get("seed") or 0)
+        for update in range(start, total):
+            self.stopped = self.world.any(self.stopped)
+            if self.stopped:
+                return
+            self._update = update
+            seed_update(seed, update)
+            yield update
 
     def _take_up(self, fresh: bool, changeable: set[str]) -> None:
         """Compare with the run that the directory holds, if any."""

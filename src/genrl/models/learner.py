@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from genrl.data.batch import SequenceBatch
@@ -118,11 +119,14 @@ class FoundationLearner:
         means = {f"loss/{name}": value.mean() for name, value in {**losses, **connector_losses}.items()}
         told = self.world.mean({**means, **{f"world_model/{name}": value.mean() for name, value in metrics.items()}})
         check_finite({name: told[name] for name in means})
-        total = self.model.world_model.total_loss(losses)
+        objectives = [value.mean() for value in connector_losses.values()]
+        if losses:
+            objectives.append(self.model.world_model.total_loss(losses))
         # The two objectives share no parameter, so that one backward pass serves both optimisers.
-        (total + sum(value.mean() for value in connector_losses.values())).backward()
+        torch.stack(objectives).sum().backward()
         results = {name: told.pop(name) for name in means}
-        results["world_model/grad_norm"] = self.world_optimizer.step(learning_rate_scale)
+        if losses:
+            results["world_model/grad_norm"] = self.world_optimizer.step(learning_rate_scale)
         if connector_losses:
             results["connector/grad_norm"] = self.connector_optimizer.step(learning_rate_scale)
         return results | told
@@ -160,17 +164,25 @@ class FrameLearner(FoundationLearner):
 
 
 class LatentLearner(FoundationLearner):
-    """Second stage: encoder and decoder frozen, everything sequential trained on cached posteriors.
+    """Last stage: encoder and decoder frozen, everything sequential trained on cached posteriors.
 
     The posterior ignores history and the decoder ignores the recurrent state, so that posteriors of a data set can
     be computed once; GRU, dynamics, connector and aligner then train without a single convolution.
+
+    Args:
+        dynamics: Train GRU and dynamics; without, connector and aligner alone.
     """
 
-    def __init__(self, model: FoundationModel, config: FoundationLearnerConfig, world: World = ALONE) -> None:
+    def __init__(
+        self, model: FoundationModel, config: FoundationLearnerConfig, world: World = ALONE, dynamics: bool = True
+    ) -> None:
         super().__init__(model, config, world)
+        self.dynamics = dynamics
         model.world_model.encoder.requires_grad_(False)
         model.world_model.decoder.requires_grad_(False)
         model.world_model.rssm.posterior_head.requires_grad_(False)
+        if not dynamics:
+            model.world_model.requires_grad_(False)
         rssm = model.world_model.rssm
         parts = [rssm.dynamics] if rssm.ensemble is None else [rssm.dynamics, rssm.ensemble]
         self.world_optimizer = Optimizer([p for part in parts for p in part.parameters()], config.world_model)
@@ -185,7 +197,8 @@ class LatentLearner(FoundationLearner):
         losses, posterior, metrics = self.model.world_model.latent_losses(
             batch.logits, straight_through(batch.logits), batch.action, batch.is_first
         )
-        return losses, self.connector_losses(batch.embedding, posterior), metrics
+        connector_losses = self.connector_losses(batch.embedding, posterior)
+        return (losses, connector_losses, metrics) if self.dynamics else ({}, connector_losses, metrics | losses)
 
 
 def select(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

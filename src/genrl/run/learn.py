@@ -134,7 +134,7 @@ def learn_one(
     model: PromptedModel, prompt: Prompt, sampler: WindowSampler | None, config: LearnConfig, directory: Path
 ) -> LearnResult:
     """Learns, resumes or reports one policy, in `directory/policy`."""
-    (result,) = _learn(model, {"": prompt}, directory, sampler, config)
+    (result,) = learn_group(model, {"": prompt}, directory, sampler, config)
     return result
 
 
@@ -145,17 +145,7 @@ def learn_group(
     sampler: WindowSampler | None,
     config: LearnConfig,
 ) -> list[LearnResult]:
-    """Learns, resumes or reports several policies at once, in `directory/NAME/policy`."""
-    return _learn(model, prompts, directory, sampler, config)
-
-
-def _learn(
-    model: PromptedModel,
-    prompts: Mapping[str, Prompt],
-    directory: Path,
-    sampler: WindowSampler | None,
-    config: LearnConfig,
-) -> list[LearnResult]:
+    """Learns, resumes or reports the policies of some prompts at once, in `directory/NAME/policy`."""
     reuse_memory(model.device)
     policies = [directory / name / "policy" for name in prompts]
     labels = [prompt.label for prompt in prompts.values()]

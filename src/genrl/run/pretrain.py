@@ -139,8 +139,15 @@ class PretrainConfig:
     """Train connector and aligner in the joint stage too; without, it needs no embeddings."""
     latent: StageConfig = field(default_factory=lambda: StageConfig(updates=0, batch_size=48, window=48))
     """Stage from cached posteriors."""
+    latent_dynamics: bool = True
+    """Train GRU and dynamics in the latent stage too; without, connector and aligner alone follow a new VLM."""
     resident: bool | None = None
     """Keep all frames in the device's memory (by default on a GPU only)."""
+    ray: str | None = None
+    """Train on a Ray cluster: its address, `auto` for the one this machine belongs to, or `local`. Without it, several
+    processes are started by `torchrun`."""
+    workers: int = 1
+    """Processes on the cluster; each takes a GPU where there are some."""
     seed: int = 0
     device: DeviceName = "auto"
     fresh: bool = False
@@ -187,7 +194,8 @@ class Pretraining:
                 self.samplers[self.stage].release()
             self.stage = stage
             config: StageConfig = getattr(self.config, stage)
-            self.learner = LEARNERS[stage](self.model, config.learner, self.world)
+            options = {"dynamics": self.config.latent_dynamics} if stage == "latent" else {}
+            self.learner = LEARNERS[stage](self.model, config.learner, self.world, **options)
 
     def update(self, number: int, done: int) -> dict[str, Tensor]:
         """One update of the present stage.
@@ -244,6 +252,12 @@ def pretrain(config: PretrainConfig) -> Path:
     """
     if not config.data:
         raise UserError("--data is missing: name an episode store (`genrl collect` makes one)")
+    if config.ray is not None:
+        from genrl.run.pretrain_ray import pretrain_on_ray
+
+        return pretrain_on_ray(config)
+    if config.workers != 1:
+        raise UserError("--workers counts processes of --ray; without a cluster use torchrun --nproc-per-node")
     world, device = join_world(pick_device(config.device))
     reuse_memory(device)
     samplers = make_samplers(config, device, world)

@@ -10,9 +10,7 @@ from genrl.data.episode import Array
 from genrl.data.store import Store
 from genrl.evaluation.text_video import UNKNOWN
 from genrl.infra.errors import UserError
-from genrl.vlm.behaviours import CONCEPTS, label_clips
-from genrl.vlm.figure import FIGURES
-from genrl.vlm.motion import describe_motion
+from genrl.vlm.bodies import BODIES, CONCEPTS, label_clips
 from genrl.vlm.protocol import VideoLanguageModel
 
 HELD_OUT_EVERY = 10
@@ -101,13 +99,13 @@ def named_labels(names: list[str]) -> dict[str, Array]:
 
 def behaviour_labels(store: Store, ends: list[int]) -> dict[str, Array]:
     """Which behaviours the clips show by the rules on simulator states; none where there are no states or no rules."""
-    if store.spec.domain not in FIGURES or not store.spec.state_dim:
+    if store.spec.domain not in BODIES or not store.spec.state_dim:
         return {}
-    figure = FIGURES[store.spec.domain]
+    body = BODIES[store.spec.domain]
     states = store.empty_rows("state", len(ends), RULE_FRAMES)
     store.read_into("state", [end + 1 - RULE_FRAMES for end in ends], list(states))
-    shown = label_clips(describe_motion(figure, states[..., : figure.num_positions]))
-    return {concept: shown[:, column] for column, concept in enumerate(CONCEPTS)}
+    shown = label_clips(body, body.describe(states[..., : body.num_positions]))
+    return {concept: shown[:, CONCEPTS.index(concept)] for concept in body.concepts}
 
 
 def _source(store: Store, episode: int) -> str:

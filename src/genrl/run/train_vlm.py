@@ -5,25 +5,34 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from genrl.data.store import find_stores
 from genrl.envs.gl import require_gl
 from genrl.envs.rendering import Look, check_look
-from genrl.infra.checkpoint import atomic_write
+from genrl.infra.checkpoint import atomic_write, load_checkpoint
 from genrl.infra.compute import DeviceName, pick_device
 from genrl.infra.errors import UserError
 from genrl.infra.rundir import Run
-from genrl.run.vlm_clips import CLIP_FRAMES, SIZE, ClipSource, load_clips, make_puppet_clips, take_store_clips
-from genrl.vlm.behaviours import RETRIEVAL_CLASSES
+from genrl.run.vlm_clips import (
+    CLIP_FRAMES,
+    SIZE,
+    ClipSource,
+    join_clips,
+    load_clips,
+    make_puppet_clips,
+    stores_by_domain,
+    take_store_clips,
+)
+from genrl.vlm.bodies import get_body
 from genrl.vlm.captions import load_captions, load_held_out_wordings
 from genrl.vlm.contrastive import ContrastiveConfig, ContrastiveLearner, LabelledClips
-from genrl.vlm.figure import get_figure
 from genrl.vlm.mini import MiniVLM
 from genrl.vlm.retrieval import measure_retrieval
 from genrl.vlm.tokens import TokenVectors
@@ -34,25 +43,29 @@ MODEL_DIRECTORY = "model"
 
 @dataclass(frozen=True)
 class TrainVlmConfig:
-    """Trains the mini video-language model of a body from captions that rules write. Run again it goes on."""
+    """Trains the mini video-language model of some bodies from captions that rules write. Run again it goes on."""
 
     out: Path
     """Run directory; the model comes to lie in `model` below it, the retrieval table in `report.json`."""
-    domain: str = "walker"
+    domains: tuple[str, ...] = ("walker",)
+    """Bodies: walker, stickman, cheetah, quadruped."""
     data: tuple[Path, ...] = ()
     """Episode stores with simulator states, whose clips join the puppets'."""
     clips: int = 12_000
-    """Puppet clips to train on."""
+    """Puppet clips of each body to train on."""
     test_clips: int = 1_500
-    """Puppet clips to measure retrieval on."""
+    """Puppet clips of each body to measure retrieval on."""
     store_clips: int = 6_000
-    """At most so many clips of the stores to train on; a quarter of that to measure retrieval on."""
+    """At most so many clips of each body's stores to train on; a quarter of that to measure retrieval on."""
     own_look_share: float = 0.6
-    """Share of puppet clips in the domain's own camera, colours and light."""
+    """Share of puppet clips in the body's own camera, colours and light."""
     look: Look = "fast"
     video_tower: Path | None = None
     """Keep the video tower of this mini VLM and learn the text tower alone, in minutes: for new captions, where stores
     hold its embeddings already."""
+    start: Path | None = None
+    """Begin from this mini VLM, and let the clips of its bodies stay where it has them (--learning.anchor-weight), so
+    that models that learnt from its embeddings need little to follow."""
     updates: int = 1_500
     left_out: int = 0
     """Leave every so-many-th caption of a concept out of training and measure retrieval on them; 0 leaves out none."""
@@ -70,6 +83,10 @@ class TrainVlmConfig:
         for name in ("clips", "test_clips", "updates", "workers"):
             if getattr(self, name) < 1:
                 raise UserError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(self, name)}")
+        if self.start is not None and self.video_tower is not None:
+            raise UserError(
+                "--start and --video-tower exclude each other: the one moves the video tower, the other not"
+            )
         if not 0 <= self.own_look_share <= 1:
             raise UserError(f"--own-look-share must lie in [0, 1], got {self.own_look_share}")
         if (self.model.frames_per_clip, self.model.image_size) != (CLIP_FRAMES, SIZE):
@@ -78,20 +95,22 @@ class TrainVlmConfig:
 
 def train_vlm(config: TrainVlmConfig) -> Path | None:
     """Train, and return the directory of the model; None when it was asked to stop."""
-    get_figure(config.domain)
+    for domain in config.domains:
+        get_body(domain)
     check_look(config.look)
     device = pick_device(config.device)
-    kept = None if config.video_tower is None else _video_tower(config, config.video_tower)
-    stores = find_stores(config.data) if config.data else []
+    kept = _known_vlm(config, "video_tower")
+    start = _known_vlm(config, "start")
+    stores = stores_by_domain(find_stores(config.data) if config.data else [], config.domains)
     require_gl()
     with Run.open(config.out, "train-vlm", config, fresh=config.fresh, extendable=()) as run:
         if run.finished:
             print(f"{config.out}: training is complete; --fresh trains anew", file=sys.stderr)
             return config.out / MODEL_DIRECTORY
         run.begin()
-        train, _ = load_clips(_clips(config, stores, test=False), config.domain)
-        mean, deviation = train.motion.mean(0), train.motion.std(0) + 1e-6
-        standardised = ((train.motion - mean) / deviation).clamp(-4, 4)
+        shards = {domain: _clips(config, domain, stores[domain], test=False) for domain in config.domains}
+        of_bodies = [load_clips(own, domain)[0] for domain, own in shards.items()]
+        train = _standardise(join_clips(of_bodies))
         trained_on, left_out = _split(load_captions(), config.left_out)
         torch.manual_seed(config.seed)
         model = MiniVLM(config.model, TokenVectors.load()).to(device)
@@ -99,21 +118,20 @@ def train_vlm(config: TrainVlmConfig) -> Path | None:
         if kept is not None:
             model.video.load_state_dict(kept.video.state_dict())
             embeddings = model.embed_video(train.frames)
+        anchors = None
+        if start is not None and config.start is not None:
+            model.load_state_dict(start.state_dict())
+            anchors = _anchors(config, start.to(device), _known_bodies(config.start), of_bodies)
         learner = ContrastiveLearner(
-            model,
-            dataclasses.replace(train, motion=standardised),
-            trained_on,
-            config.learning,
-            config.updates,
-            config.seed,
-            embeddings,
+            model, train, trained_on, config.learning, config.updates, config.seed, embeddings, anchors
         )
         for update in run.updates(config.updates, run.restore(learner), headline="vlm/contrastive_loss"):
             run.log(update, learner.update(update), every=config.log_every)
             run.save(update, learner, every=config.save_every)
         if run.stopped:
             return None
-        model.save(config.out / MODEL_DIRECTORY, {"domain": config.domain, "look": config.look, "seed": config.seed})
+        meta = {"domains": list(config.domains), "look": config.look, "seed": config.seed}
+        model.save(config.out / MODEL_DIRECTORY, meta)
         report = _measure(config, stores, trained_on, left_out)
         atomic_write(config.out / "report.json", json.dumps(report, indent=2) + "\n")
         _print_table(report)
@@ -121,27 +139,55 @@ def train_vlm(config: TrainVlmConfig) -> Path | None:
     return config.out / MODEL_DIRECTORY
 
 
-def _video_tower(config: TrainVlmConfig, directory: Path) -> MiniVLM:
-    """The model whose video tower is kept."""
+def _known_vlm(config: TrainVlmConfig, option: str) -> MiniVLM | None:
+    """The model that an option names, of the sizes asked for."""
+    directory: Path | None = getattr(config, option)
+    if directory is None:
+        return None
     model = MiniVLM.load(directory)
-    text_only = {"token_dim", "text_hidden_dim", "text_dropout"}
-    for name in {option.name for option in dataclasses.fields(MiniVLMConfig)} - text_only:
+    # A text tower that is learnt from nothing may have other sizes.
+    free = {"token_dim", "text_hidden_dim", "text_dropout"} if option == "video_tower" else {"text_dropout"}
+    for name in [option.name for option in dataclasses.fields(MiniVLMConfig) if option.name not in free]:
         theirs, ours = getattr(model.config, name), getattr(config.model, name)
         if theirs != ours:
-            option = f"--model.{name.replace('_', '-')}"
-            raise UserError(f"--video-tower {directory} has {option} {theirs}, here it is {ours}")
+            flag = f"--model.{name.replace('_', '-')}"
+            raise UserError(f"--{option.replace('_', '-')} {directory} has {flag} {theirs}, here it is {ours}")
     return model
 
 
-def _clips(config: TrainVlmConfig, stores: list[Path], test: bool) -> list[Path]:
-    """Shards of the clips to train on, or of those to test on, made where they are missing."""
-    directory = config.out / "clips"
+def _known_bodies(directory: Path) -> list[str]:
+    """Bodies that a mini VLM was trained on."""
+    meta = load_checkpoint(directory)[1]
+    return list(meta["domains"]) if "domains" in meta else [meta["domain"]]  # of one body, before there were several
+
+
+def _anchors(config: TrainVlmConfig, start: MiniVLM, known: Sequence[str], clips: Sequence[LabelledClips]) -> Tensor:
+    """(N, E) embeddings that the start gives to the clips of its bodies, zero for those of others."""
+    parts = []
+    for domain, of_body in zip(config.domains, clips, strict=True):
+        unknown = torch.zeros(len(of_body), start.embed_dim)
+        parts.append(start.embed_video(of_body.frames).cpu() if domain in known else unknown)
+    return torch.cat(parts)
+
+
+def _standardise(clips: LabelledClips) -> LabelledClips:
+    """Each measurement with mean zero and deviation one over the clips that have it, within -4 ... 4."""
+    known = ~clips.motion.isnan()
+    count = known.sum(0).clamp(min=1)
+    mean = clips.motion.nansum(0) / count
+    deviation = ((clips.motion - mean).square().nansum(0) / count).sqrt() + 1e-6
+    return dataclasses.replace(clips, motion=((clips.motion - mean) / deviation).clamp(-4, 4))
+
+
+def _clips(config: TrainVlmConfig, domain: str, stores: list[Path], test: bool) -> list[Path]:
+    """Shards of a body's clips to train on, or of those to test on, made where they are missing."""
+    directory = config.out / "clips" / domain
     kind = "test" if test else "train"
     count = config.test_clips if test else config.clips
     # Stores first: one that does not fit is refused before minutes of drawing.
     store_count = config.store_clips // 4 if test else config.store_clips
-    taken = take_store_clips(directory, f"{kind}_store", stores, config.domain, store_count, test, config.seed)
-    source = ClipSource(config.domain, config.look, config.own_look_share, config.seed)
+    taken = take_store_clips(directory, f"{kind}_store", stores, domain, store_count, test, config.seed)
+    source = ClipSource(domain, config.look, config.own_look_share, config.seed)
     return [*make_puppet_clips(directory, f"{kind}_puppet", source, count, config.workers), *taken]
 
 
@@ -155,35 +201,40 @@ def _split(captions: Mapping[str, list[str]], every: int) -> tuple[dict[str, lis
 
 def _measure(
     config: TrainVlmConfig,
-    stores: list[Path],
+    stores: Mapping[str, list[Path]],
     trained_on: Mapping[str, list[str]],
     left_out: Mapping[str, list[str]],
 ) -> dict[str, dict]:
-    """Retrieval on clips that training never saw, by kind of clip and of wording."""
+    """Retrieval on clips that training never saw, by body, kind of clip and of wording."""
     # What is measured is what was stored, in half precision.
     model = MiniVLM.load(config.out / MODEL_DIRECTORY).to(pick_device(config.device))
-    shards = _clips(config, stores, test=True)
-    puppets, own_look = load_clips([s for s in shards if "_puppet_" in s.name], config.domain)
-    groups = {"own look": _rows(puppets, own_look), "random looks": _rows(puppets, ~own_look)}
-    taken = [s for s in shards if "_store_" in s.name]
-    if taken:
-        groups["simulated"] = load_clips(taken, config.domain)[0]
-    behaviours = {concept: words for concept, words in trained_on.items() if concept in RETRIEVAL_CLASSES}
-    wordings = {
-        "captions": behaviours,
-        "captions of attributes": {c: words for c, words in trained_on.items() if c not in behaviours},
-        "left-out captions": left_out,
-        "held-out wordings": load_held_out_wordings(),
-    }
+    held_out = load_held_out_wordings()
     report: dict[str, dict] = {}
-    for group, clips in groups.items():
-        embeddings = model.embed_video(clips.frames)
-        for kind, words in wordings.items():
-            if words:
-                measured = dataclasses.asdict(measure_retrieval(model, embeddings, clips.labels, words, config.seed))
-                if kind.startswith("captions"):
-                    del measured["by_wording"]  # thousands of lines that say little
-                report[f"{kind}, {group}"] = {"clips": len(clips), **measured}
+    for domain in config.domains:
+        body = get_body(domain)
+        shards = _clips(config, domain, stores[domain], test=True)
+        puppets, own_look = load_clips([s for s in shards if "_puppet_" in s.name], domain)
+        groups = {"own look": _rows(puppets, own_look), "random looks": _rows(puppets, ~own_look)}
+        taken = [s for s in shards if "_store_" in s.name]
+        if taken:
+            groups["simulated"] = load_clips(taken, domain)[0]
+        wordings = {
+            "captions": {c: words for c, words in trained_on.items() if c in body.classes},
+            "captions of attributes": {
+                c: words for c, words in trained_on.items() if c in body.concepts and c not in body.classes
+            },
+            "left-out captions": {c: words for c, words in left_out.items() if c in body.concepts},
+            "held-out wordings": {c: words for c, words in held_out.items() if c in body.concepts},
+        }
+        for group, clips in groups.items():
+            embeddings = model.embed_video(clips.frames)
+            for kind, words in wordings.items():
+                if words:
+                    measured = measure_retrieval(model, embeddings, clips.labels, words, body.classes, config.seed)
+                    told = dataclasses.asdict(measured)
+                    if kind.startswith("captions"):
+                        del told["by_wording"]  # thousands of lines that say little
+                    report[f"{domain}: {kind}, {group}"] = {"clips": len(clips), **told}
     return report
 
 
@@ -195,4 +246,4 @@ def _rows(clips: LabelledClips, chosen: np.ndarray) -> LabelledClips:
 def _print_table(report: Mapping[str, dict]) -> None:
     print("text-to-video retrieval, share of wordings whose clip ranks first:")
     for name, group in report.items():
-        print(f"  {name:36s} {group['accuracy']:.2f}   (1 of {group['candidates']}, {group['clips']} clips)")
+        print(f"  {name:46s} {group['accuracy']:.2f}   (1 of {group['candidates']}, {group['clips']} clips)")

@@ -17,19 +17,14 @@ from genrl.envs.rendering import Look, render_states
 from genrl.infra.checkpoint import load_checkpoint, remove_leftovers, save_checkpoint
 from genrl.infra.errors import UserError
 from genrl.infra.progress import ProgressReport
-from genrl.vlm.behaviours import CONCEPTS, label_clips
+from genrl.vlm.bodies import CONCEPTS, get_body, label_clips, measurements
 from genrl.vlm.contrastive import LabelledClips
-from genrl.vlm.figure import get_figure
-from genrl.vlm.motion import describe_motion
-from genrl.vlm.puppets import PUPPETS, puppet_clip
 
 SHARD_CLIPS = 256
 CLIP_FRAMES = 8
 SIZE = 64
 TEST_EPISODES = 10
 """Of every so many episodes of a store, the last is kept for testing."""
-CIRCULAR = ("lean_first", "lean_last")
-"""Measurements that jump at 180 degrees and cannot be regressed."""
 
 
 @dataclass(frozen=True)
@@ -90,14 +85,16 @@ def _drawn(jobs: list[tuple[Path, ClipSource, str, int, int]], workers: int) -> 
 
 
 def _draw_shard(shard: Path, source: ClipSource, name: str, index: int, count: int) -> None:
-    figure = get_figure(source.domain)
+    body = get_body(source.domain)
     rng = np.random.default_rng([source.seed, index, *name.encode()])
     frames, positions, own_look = [], [], []
     for number in range(count):
-        qpos = puppet_clip(figure, PUPPETS[(index * SHARD_CLIPS + number) % len(PUPPETS)], CLIP_FRAMES, rng)
+        behaviour = body.puppets[(index * SHARD_CLIPS + number) % len(body.puppets)]
+        qpos = body.puppet_clip(behaviour, CLIP_FRAMES, rng)
         own = bool(rng.random() < source.own_look_share)
         appearance = None if own else Appearance.random(rng)
-        states = np.concatenate([qpos, np.zeros_like(qpos)], axis=-1)
+        states = np.zeros((CLIP_FRAMES, body.state_size))
+        states[:, : body.num_positions] = qpos
         frames.append(render_states(source.domain, states, source.look, SIZE, appearance))
         positions.append(qpos)
         own_look.append(own)
@@ -112,23 +109,20 @@ def take_store_clips(
     Args:
         directory: Where the shards lie; nothing is done if there are some.
         name: Clips of another name are other clips.
-        stores: Stores with simulator states.
-        domain: The body they must be of.
+        stores: Stores of that body with simulator states.
+        domain: The body.
         count: At most so many clips.
         test: Take them from the episodes kept for testing, rather than from the others.
         seed: Of the draw.
-
-    Raises:
-        UserError: If a store is of another body or has no states.
     """
     shards = sorted(directory.glob(f"{name}_*"))
     if shards or not stores or not count:
         return shards
-    figure = get_figure(domain)
+    body = get_body(domain)
     rng = np.random.default_rng(seed)
     candidates: list[tuple[int, int]] = []
     positions: list[np.ndarray] = []
-    opened = [_open_checked(path, domain) for path in stores]
+    opened = [Store.open(path) for path in stores]
     for store_index, store in enumerate(opened):
         state = store.read("state", 0, store.num_frames)
         for number, (start, length) in enumerate(zip(store.episodes.start, store.episodes.length, strict=True)):
@@ -137,11 +131,11 @@ def take_store_clips(
             # Every fourth window is enough to choose from: neighbours are nearly the same.
             for first in range(int(start), int(start + length) - CLIP_FRAMES + 1, 4):
                 candidates.append((store_index, first))
-                positions.append(state[first : first + CLIP_FRAMES, : figure.num_positions])
+                positions.append(state[first : first + CLIP_FRAMES, : body.num_positions])
     if not candidates:
         return []
     qpos = np.stack(positions)
-    chosen = _spread(label_clips(describe_motion(figure, qpos)), count, rng)
+    chosen = _spread(label_clips(body, body.describe(qpos)), count, rng)
     frames = np.empty((len(chosen), CLIP_FRAMES, SIZE, SIZE, 3), np.uint8)
     for store_index, store in enumerate(opened):
         mine = [i for i, row in enumerate(chosen) if candidates[row][0] == store_index]
@@ -153,21 +147,33 @@ def take_store_clips(
 
 
 def load_clips(shards: Sequence[Path], domain: str) -> tuple[LabelledClips, np.ndarray]:
-    """Label the clips of some shards.
+    """Label the clips of some shards of one body.
 
     Returns:
-        The clips, their motion not yet standardised, and (N,) whether each is in the domain's own look.
+        The clips, their motion not yet standardised with a column for each of `measurements()`, and (N,) whether each
+        is in the domain's own look.
     """
     loaded = [load_checkpoint(shard)[0] for shard in shards]
     qpos = torch.cat([tensors["qpos"] for tensors in loaded]).double().numpy()
-    measured = describe_motion(get_figure(domain), qpos)
-    motion = np.stack([values for name, values in measured.items() if name not in CIRCULAR], axis=1)
+    body = get_body(domain)
+    measured = body.describe(qpos)
+    unknown = np.full(len(qpos), np.nan)
+    own = [measured.get(name, unknown) if kind == body.kind else unknown for kind, name in measurements()]
     clips = LabelledClips(
         frames=torch.cat([tensors["frames"] for tensors in loaded]),
-        labels=label_clips(measured),
-        motion=torch.from_numpy(motion.astype(np.float32)),
+        labels=label_clips(body, measured),
+        motion=torch.from_numpy(np.stack(own, axis=1).astype(np.float32)),
     )
     return clips, torch.cat([tensors["own_look"] for tensors in loaded]).numpy()
+
+
+def join_clips(parts: Sequence[LabelledClips]) -> LabelledClips:
+    """The clips of several bodies as one."""
+    return LabelledClips(
+        torch.cat([part.frames for part in parts]),
+        np.concatenate([part.labels for part in parts]),
+        torch.cat([part.motion for part in parts]),
+    )
 
 
 def _spread(labels: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
@@ -185,13 +191,21 @@ def _spread(labels: np.ndarray, count: int, rng: np.random.Generator) -> np.ndar
     return np.array(chosen, int)
 
 
-def _open_checked(path: Path, domain: str) -> Store:
-    store = Store.open(path)
-    if store.spec.domain != domain:
-        raise UserError(f"--data {path} holds {store.spec.domain}, not --domain {domain}: leave it out")
-    if not store.spec.state_dim:
-        raise UserError(f"--data {path} has no simulator states, which captions are made from: leave it out")
-    return store
+def stores_by_domain(stores: Sequence[Path], domains: Sequence[str]) -> dict[str, list[Path]]:
+    """The stores of each body.
+
+    Raises:
+        UserError: If a store is of another body or has no states.
+    """
+    found: dict[str, list[Path]] = {domain: [] for domain in domains}
+    for path in stores:
+        spec = Store.open(path).spec
+        if spec.domain not in found:
+            raise UserError(f"--data {path} holds {spec.domain}, not --domains {' '.join(domains)}: leave it out")
+        if not spec.state_dim:
+            raise UserError(f"--data {path} has no simulator states, which captions are made from: leave it out")
+        found[spec.domain].append(path)
+    return found
 
 
 def _save_shard(shard: Path, frames: np.ndarray, qpos: np.ndarray, own_look: np.ndarray) -> None:

@@ -1,4 +1,4 @@
-"""Which behaviours a clip shows: rules on what `describe_motion` measured.
+"""Which behaviours a two-legged body shows: rules on what `describe_motion` measured.
 
 A rule is a set of intervals. A clip shows the behaviour if it lies in all of them, does not if it lies clearly outside
 of one, and is left undecided in between: training neither pulls nor pushes on an undecided pair of clip and caption.
@@ -30,6 +30,10 @@ MARGINS = {
     "knee_bend_max": 15.0,
     "clearance": 0.05,
     "clearance_max": 0.05,
+    "elbow_bend_min": 15.0,
+    "elbow_bend_max": 15.0,
+    "hand_speed": 0.5,
+    "hand_swing": 0.08,
 }
 """How far outside of an interval a clip is still undecided; lengths that are not listed have `LENGTH_MARGIN`."""
 LENGTH_MARGIN = 0.1
@@ -256,31 +260,53 @@ RETRIEVAL_CLASSES = [
 ]
 """What retrieval is measured on, besides being trained."""
 
-CONCEPTS = [*RULES, *UNIONS]
-"""Everything that captions speak of, in the order of the columns of `label_clips`."""
+_CALM_HANDS: Rule = {"hand_speed": (0, 1.2)}
+ARM_RULES: dict[str, Rule] = {
+    "arms_raised": {"upright": (0.72, INF), **_CALM_HANDS, "hand_low": (0.36, INF)},
+    "strike": {"upright": (0.72, INF), "pace": (0, 1.0), "hand_speed": (3.0, INF), "hand_far": (0.22, INF)},
+    "reach_forward": {
+        "upright": (0.72, INF),
+        **_CALM_HANDS,
+        "hand_near": (0.45, INF),
+        "hand_low": (-0.06, INF),
+        "hand_high": (-INF, 0.36),
+    },
+    "wave": {
+        "upright": (0.72, INF),
+        "pace": (0, 1.0),
+        "hand_low": (-INF, 0.0),
+        "hand_high": (0.3, INF),
+        "hand_swing": (0.16, INF),
+    },
+    "guard": {
+        "upright": (0.72, INF),
+        **_CALM_HANDS,
+        "elbow_bend_min": (85, INF),
+        "hand_near": (0.05, INF),
+        "hand_low": (0.02, INF),
+        "hand_high": (-INF, 0.42),
+    },
+    "arms_down": {"upright": (0.72, INF), "hand_high": (-INF, -0.2)},
+}
+"""Of bodies with arms."""
+ARM_CLASSES = ["arms_raised", "strike", "reach_forward", "wave", "guard"]
+"""What retrieval is measured on besides, where there are arms."""
 
 
-def label_clips(measured: dict[str, np.ndarray]) -> np.ndarray:
-    """Which concepts every clip shows.
+def judge(rule: Rule, measured: dict[str, np.ndarray], margins: dict[str, float]) -> np.ndarray:
+    """Whether clips obey a rule.
 
     Args:
-        measured: Result of `describe_motion`.
+        rule: Intervals by the name of a measurement.
+        measured: (N,) arrays by name.
+        margins: How far outside of an interval a clip is undecided; `LENGTH_MARGIN` for what is not listed.
 
     Returns:
-        (N, len(CONCEPTS)) int8: 1 shown, 0 not shown, -1 undecided.
+        (N,) 1 inside all intervals, -1 near, 0 elsewhere.
     """
-    columns = {concept: _judge(rule, measured) for concept, rule in RULES.items()}
-    for concept, parts in UNIONS.items():
-        judged = np.stack([columns[part] for part in parts])
-        columns[concept] = np.where((judged == 1).any(0), 1, np.where((judged == -1).any(0), -1, 0))
-    return np.stack([columns[concept] for concept in CONCEPTS], axis=1).astype(np.int8)
-
-
-def _judge(rule: Rule, measured: dict[str, np.ndarray]) -> np.ndarray:
-    inside = np.ones(len(measured["upright"]), bool)
-    near = inside.copy()
+    inside = near = np.ones(len(next(iter(measured.values()))), bool)
     for name, (low, high) in rule.items():
-        margin = MARGINS.get(name, LENGTH_MARGIN)
-        inside &= (measured[name] >= low) & (measured[name] <= high)
-        near &= (measured[name] >= low - margin) & (measured[name] <= high + margin)
+        margin = margins.get(name, LENGTH_MARGIN)
+        inside = inside & (measured[name] >= low) & (measured[name] <= high)
+        near = near & (measured[name] >= low - margin) & (measured[name] <= high + margin)
     return np.where(inside, 1, np.where(near, -1, 0))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from genrl.vlm.behaviours import CONCEPTS
+from genrl.vlm.bodies import CONCEPTS, FOUR_LEGGED
 
 CAPTIONS_FILE = Path(__file__).parent / "captions.json"
 HELD_OUT_FILE = Path(__file__).parent / "held_out_wordings.json"
@@ -25,6 +25,19 @@ SUBJECTS = (
     "a simulated body",
 )
 """Who may be named before a caption that begins with a verb in -ing."""
+FOUR_LEGGED_SUBJECTS = (
+    "a dog",
+    "a robot dog",
+    "a cat",
+    "an animal",
+    "a beast",
+    "an insect",
+    "a spider robot",
+    "a four-legged robot",
+    "a quadruped robot",
+    "a simulated animal",
+)
+"""The same for four-legged bodies."""
 SUBJECT_SHARE = 0.35
 
 
@@ -40,9 +53,15 @@ def load_held_out_wordings() -> dict[str, list[str]]:
     return json.loads(HELD_OUT_FILE.read_text())
 
 
-def draw_caption(wordings: list[str], rng: np.random.Generator) -> str:
-    """One wording, sometimes with a subject before it."""
+def subjects_of(concept: str) -> tuple[str, ...]:
+    """Who does what the concept says."""
+    return FOUR_LEGGED_SUBJECTS if concept in FOUR_LEGGED else SUBJECTS
+
+
+def draw_caption(concept: str, wordings: list[str], rng: np.random.Generator) -> str:
+    """One wording of a concept, sometimes with a subject before it."""
     wording = wordings[rng.integers(len(wordings))]
     if wording.split()[0].endswith("ing") and rng.random() < SUBJECT_SHARE:
-        return f"{SUBJECTS[rng.integers(len(SUBJECTS))]} {wording}"
+        subjects = subjects_of(concept)
+        return f"{subjects[rng.integers(len(subjects))]} {wording}"
     return wording

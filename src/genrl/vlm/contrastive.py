@@ -13,12 +13,13 @@ from torch import Tensor, nn
 
 from genrl.infra.compute import autocast, fast_precision
 from genrl.infra.finite import check_finite
-from genrl.vlm.behaviours import CONCEPTS, RETRIEVAL_CLASSES
+from genrl.vlm.bodies import BODIES, CONCEPTS
 from genrl.vlm.captions import draw_caption
 from genrl.vlm.mini import MiniVLM
 
 CLASS_WEIGHT = 3.0
 """How much more often a clip is drawn for a behaviour than for an attribute such as `fast`."""
+_CLASSES = {concept for body in BODIES.values() for concept in body.classes}
 MAX_SHIFT = 3
 """Pixels by which training pictures are moved at random."""
 
@@ -30,7 +31,7 @@ class LabelledClips:
     Attributes:
         frames: (N, L, h, w, 3) uint8.
         labels: (N, len(CONCEPTS)) int8: 1 shown, 0 not shown, -1 undecided.
-        motion: (N, M) float32 measurements of the motion, standardised.
+        motion: (N, M) float32 measurements of the motion, standardised; NaN for those that the body does not have.
     """
 
     frames: Tensor
@@ -56,6 +57,8 @@ class ContrastiveConfig:
     warmup: int = 50
     motion_weight: float = 0.3
     """Weight of predicting the measured motion from the video embedding, so that it keeps more than the class."""
+    anchor_weight: float = 5.0
+    """Weight of staying where the model that training starts from has its clips."""
 
 
 def contrastive_loss(video: Tensor, text: Tensor, shown: Tensor, scale: Tensor) -> Tensor:
@@ -89,12 +92,14 @@ class ContrastiveLearner:
         updates: int,
         seed: int,
         video_embeddings: Tensor | None = None,
+        anchors: Tensor | None = None,
     ) -> None:
         """Prepare to train for `updates`, over which the learning rate falls to zero.
 
-        With (N, E) unit embeddings of the clips the video tower stays as it is, and the text tower learns alone.
+        With `video_embeddings`, (N, E) unit embeddings of the clips, the video tower stays as it is, and the text tower
+        learns alone. With `anchors`, (N, E) likewise, clips are drawn to their anchor; a row of zeros is none.
         """
-        self.video_embeddings = video_embeddings
+        self.video_embeddings, self.anchors = video_embeddings, anchors
         self.model, self.clips, self.config, self.updates, self.seed = model, clips, config, updates, seed
         self.captions = captions
         self.log_scale = nn.Parameter(torch.tensor(np.log(15.0), dtype=torch.float32, device=model.device))
@@ -115,7 +120,7 @@ class ContrastiveLearner:
             for column, concept in enumerate(CONCEPTS)
             if captions[concept] and (clips.labels[:, column] == 1).any()
         }
-        weights = np.array([CLASS_WEIGHT if CONCEPTS[c] in RETRIEVAL_CLASSES else 1.0 for c in self._members])
+        weights = np.array([CLASS_WEIGHT if CONCEPTS[c] in _CLASSES else 1.0 for c in self._members])
         self._columns = np.array(list(self._members))
         self._share = weights / weights.sum()
 
@@ -125,7 +130,7 @@ class ContrastiveLearner:
         columns = rng.choice(self._columns, self.config.batch_size, p=self._share)
         rows = np.array([rng.choice(self._members[column]) for column in columns])
         said = columns.repeat(self.config.captions_per_clip)
-        texts = [draw_caption(self.captions[CONCEPTS[column]], rng) for column in said]
+        texts = [draw_caption(CONCEPTS[column], self.captions[CONCEPTS[column]], rng) for column in said]
         return torch.from_numpy(rows), texts, torch.from_numpy(self.clips.labels[rows][:, said])
 
     def update(self, update: int) -> dict[str, Tensor]:
@@ -137,14 +142,16 @@ class ContrastiveLearner:
         video = self._embed(rows, update)
         contrastive = contrastive_loss(video, model.text(texts), shown.to(device), self.log_scale.exp().clamp(max=50))
         motion_loss = self._motion_loss(video, rows)
-        loss = contrastive + self.config.motion_weight * motion_loss
-        check_finite({"contrastive_loss": contrastive, "motion_loss": motion_loss})
+        anchor_loss = self._anchor_loss(video, rows)
+        loss = contrastive + self.config.motion_weight * motion_loss + self.config.anchor_weight * anchor_loss
+        check_finite({"contrastive_loss": contrastive, "motion_loss": motion_loss, "anchor_loss": anchor_loss})
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
         return {
             "vlm/contrastive_loss": contrastive.detach(),
             "vlm/motion_loss": motion_loss.detach(),
+            "vlm/anchor_loss": anchor_loss.detach(),
             "vlm/scale": self.log_scale.detach().exp(),
         }
 
@@ -161,7 +168,17 @@ class ContrastiveLearner:
     def _motion_loss(self, video: Tensor, rows: Tensor) -> Tensor:
         """() error of the motion that is predicted from (B, E) embeddings."""
         predicted = self.motion_head(video * video.shape[-1] ** 0.5)
-        return F.smooth_l1_loss(predicted, self.clips.motion[rows].to(video.device))
+        motion = self.clips.motion[rows].to(video.device)
+        known = ~motion.isnan()
+        return F.smooth_l1_loss(predicted[known], motion[known])
+
+    def _anchor_loss(self, video: Tensor, rows: Tensor) -> Tensor:
+        """() mean of one minus the cosine of (B, E) embeddings with their anchors, over those that have one."""
+        if self.anchors is None:
+            return video.new_zeros(())
+        anchors = self.anchors[rows].to(video.device)
+        anchored = anchors.any(-1)
+        return ((1 - (video * anchors).sum(-1)) * anchored).sum() / anchored.sum().clamp(min=1)
 
     def state_tensors(self) -> dict[str, Tensor]:
         """Weights and optimiser state."""

@@ -7,7 +7,7 @@ import numpy as np
 from genrl.vlm.figure import Figure
 
 FRAME_SECONDS = 0.05
-"""Time between two frames: one env step of the suite bodies."""
+"""Time between two frames of the two-legged bodies: one env step."""
 
 
 def describe_motion(figure: Figure, qpos: np.ndarray) -> dict[str, np.ndarray]:
@@ -29,7 +29,10 @@ def describe_motion(figure: Figure, qpos: np.ndarray) -> dict[str, np.ndarray]:
         knees; `reach` how far the feet are before the hip; `clearance` under the lowest spot, also `_max`; `speed` of
         the whole body forward, `hip_speed` of the hip, `pace` amount of the former; `rise` of the chest from first to
         last frame; `spin` forward rotation and `turning` its amount; `activity` mean joint speed in rad/s; `jitter`
-        mean speed of all points against the body's middle.
+        mean speed of all points but the arms' against the body's middle.
+        Of a body with arms also `hand_low` and `hand_high`, heights of the hands above the chest, `hand_near` and
+        `hand_far`, how far they are before it (the lesser and the greater), `elbow_bend_min` and `_max`, `hand_speed`
+        fastest move of a hand forward or back against the chest, `hand_swing` how far one moves about in the clip.
     """
     points = figure.points(qpos)
     seconds = FRAME_SECONDS * (qpos.shape[1] - 1)
@@ -38,7 +41,8 @@ def describe_motion(figure: Figure, qpos: np.ndarray) -> dict[str, np.ndarray]:
     chest, hip, head = (points[name][..., 1] for name in ("chest", "hip", "head"))
     hip_x = points["hip"][..., 0]
     feet = {s: (points[f"{s}_heel"] + points[f"{s}_toe"]) / 2 for s in ("right", "left")}
-    foot_z = np.stack([feet["right"][..., 1], feet["left"][..., 1]], -1) - 0.05  # (N, L, 2) above the floor
+    foot_z = np.stack([feet["right"][..., 1], feet["left"][..., 1]], -1)
+    foot_z = foot_z - figure.radius("right_toe")  # (N, L, 2) above the floor
     foot_x = np.stack([feet["right"][..., 0], feet["left"][..., 0]], -1)
     knee = np.stack([points["right_knee"], points["left_knee"]], -2)  # (N, L, 2, 2)
     ankle = np.stack([points["right_ankle"], points["left_ankle"]], -2)
@@ -46,8 +50,9 @@ def describe_motion(figure: Figure, qpos: np.ndarray) -> dict[str, np.ndarray]:
     high = foot_z.argmax(-1)[..., None]
     gap = foot_x[..., 0] - foot_x[..., 1]
     clearance = figure.lowest(qpos)
-    center = np.mean([points[name] for name in points], axis=0)  # (N, L, 2)
-    relative = np.stack([points[name] - center for name in points], -2)  # (N, L, P, 2)
+    trunk = [name for name in points if not name.endswith(("hand", "elbow"))]  # who stands and waves is still
+    center = np.mean([points[name] for name in trunk], axis=0)  # (N, L, 2)
+    relative = np.stack([points[name] - center for name in trunk], -2)  # (N, L, P, 2)
     point_speed = np.linalg.norm(np.diff(relative, axis=1), axis=-1) / FRAME_SECONDS
     measured = {
         "upright": cos.mean(1),
@@ -84,7 +89,23 @@ def describe_motion(figure: Figure, qpos: np.ndarray) -> dict[str, np.ndarray]:
     }
     measured["turning"] = np.abs(measured["spin"])
     measured["pace"] = np.abs(measured["speed"])
-    return measured
+    return {**measured, **_describe_arms(points, qpos)} if figure.has_arms else measured
+
+
+def _describe_arms(points: dict[str, np.ndarray], qpos: np.ndarray) -> dict[str, np.ndarray]:
+    hands = np.stack([points["left_hand"], points["right_hand"]], -2) - points["chest"][..., None, :]  # (N, L, 2, 2)
+    ahead, above = hands[..., 0], hands[..., 1]
+    bend = np.rad2deg(qpos[..., [10, 12]])
+    return {
+        "hand_low": above.min(-1).mean(1),
+        "hand_high": above.max(-1).mean(1),
+        "hand_near": ahead.min(-1).mean(1),
+        "hand_far": ahead.max(-1).mean(1),
+        "elbow_bend_min": bend.min(-1).mean(1),
+        "elbow_bend_max": bend.max(-1).mean(1),
+        "hand_speed": np.abs(np.diff(ahead, axis=1)).max((1, 2)) / FRAME_SECONDS,
+        "hand_swing": np.linalg.norm(np.ptp(hands, axis=1), axis=-1).max(-1),
+    }
 
 
 def _wrapped(radians: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from genrl.vlm.arms import GESTURES, draw_arms
 from genrl.vlm.figure import Figure
 from genrl.vlm.motion import FRAME_SECONDS
 from genrl.vlm.poses import FLAT, POSES, Pose, Rng, leg_high, pose, squat, stand, straight_leg
@@ -32,23 +33,33 @@ MOTIONS = [
 """Behaviours that move; `change` goes from any pose to any other."""
 
 PUPPETS = [*POSES, *MOTIONS]
+ARM_PUPPETS = [*PUPPETS, *GESTURES]
+"""Those of a body with arms. A gesture is mostly made standing."""
 
 
 def puppet_clip(figure: Figure, behaviour: str, length: int, rng: Rng) -> np.ndarray:
-    """Positions of a clip, (length, nq), that intends a behaviour of `PUPPETS`."""
-    if behaviour in POSES:
-        poses, height, speed = _held(behaviour, length, rng)
-    else:
-        poses, height, speed = _moving(behaviour, length, rng)
+    """Positions of a clip, (length, nq), that intends a behaviour of `PUPPETS` or `ARM_PUPPETS`."""
+    legs = _legs_of(behaviour, rng)
+    poses, height, speed = (_held if legs in POSES else _moving)(legs, length, rng)
     joints = _joints(figure, poses)
     if rng.random() < 0.5:
-        joints = joints[:, [0, 1, 2, 6, 7, 8, 3, 4, 5]]  # the legs change places
+        joints[:, 3:9] = joints[:, [6, 7, 8, 3, 4, 5]]  # the legs change places
+    if figure.has_arms:
+        joints[:, 9:13] = _limited(figure, np.deg2rad(draw_arms(behaviour, length, rng)), 9)
     # The lowest spot touches the floor, or is where `height` wants it.
     joints[:, 0] = height - figure.lowest(joints)
     seconds = FRAME_SECONDS * np.arange(length)
     joints[:, 1] = rng.uniform(-20, 20) + (seconds * speed if speed is not None else _planted(figure, joints))
     joints[:, 2] += 2 * np.pi * rng.integers(-2, 3)
     return joints
+
+
+def _legs_of(behaviour: str, rng: Rng) -> str:
+    """What the legs do in a behaviour; in a gesture they mostly stand."""
+    if behaviour not in GESTURES:
+        return behaviour
+    others = ["wide_stance", "squat", "lunge", "walk_forward", "kneel"]
+    return "stand" if rng.random() < 0.8 else str(rng.choice(others))
 
 
 def _held(behaviour: str, length: int, rng: Rng) -> tuple[np.ndarray, float | np.ndarray, float | None]:
@@ -185,9 +196,14 @@ def _joints(figure: Figure, poses: np.ndarray) -> np.ndarray:
         joints[:, first] = hip
         joints[:, first + 1] = -(thigh + shin)
         joints[:, first + 2] = shin - foot
-    for joint, (low, high) in figure.joint_ranges.items():
-        joints[:, joint] = np.clip(joints[:, joint], low, high)
+    joints[:, 3:9] = _limited(figure, joints[:, 3:9], 3)
     return joints
+
+
+def _limited(figure: Figure, joints: np.ndarray, first: int) -> np.ndarray:
+    """(L, n) angles of the joints from `first` on, within their ranges."""
+    ranges = np.array([figure.joint_ranges[first + i] for i in range(joints.shape[1])])
+    return joints.clip(ranges[:, 0], ranges[:, 1])
 
 
 def _planted(figure: Figure, joints: np.ndarray) -> np.ndarray:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from genrl.vlm.behaviours import CONCEPTS, RETRIEVAL_CLASSES
+from genrl.vlm.bodies import CONCEPTS
 from genrl.vlm.protocol import VideoLanguageModel
 
 CANDIDATES = 20
@@ -40,6 +40,7 @@ def measure_retrieval(
     video_embeddings: torch.Tensor,
     labels: np.ndarray,
     wordings: Mapping[str, list[str]],
+    classes: Sequence[str],
     seed: int = 0,
 ) -> RetrievalReport:
     """Rank clips of different classes by their cosine with a wording.
@@ -52,6 +53,7 @@ def measure_retrieval(
         video_embeddings: (N, E) unit embeddings of the clips.
         labels: (N, len(CONCEPTS)) as `label_clips` gives them.
         wordings: By concept; concepts without a clip are left out.
+        classes: Concepts that the other clips are of.
         seed: Of the draws.
     """
     rng = np.random.default_rng(seed)
@@ -63,7 +65,7 @@ def measure_retrieval(
         column = CONCEPTS.index(concept)
         right = np.flatnonzero(labels[:, column] == 1)
         others = {}
-        for other in RETRIEVAL_CLASSES:
+        for other in classes:
             rows = np.flatnonzero((labels[:, CONCEPTS.index(other)] == 1) & (labels[:, column] == 0))
             if other != concept and len(rows):
                 others[other] = rows
