@@ -102,3 +102,20 @@ def test_shares_of_noise_together_are_the_noise_of_the_whole() -> None:
         from genrl.infra.distributed import World
 
         World(0, 2).share(7, "--x")
+
+
+@pytest.mark.slow
+def test_a_ray_cluster_of_this_machine_trains_as_one_process(data, tmp_path: Path, monkeypatch) -> None:
+    pytest.importorskip("ray.train")
+    monkeypatch.chdir(tmp_path)
+    store, vlm = data
+    config = replace(pretrain_config(store, vlm, Path("one")), log_every=1)
+    two = replace(config, out=Path("two"), ray="local", workers=2)
+    one, other = load_checkpoint(pretrain(config))[0], load_checkpoint(pretrain(two))[0]
+    for name, value in one.items():
+        torch.testing.assert_close(other[name], value, rtol=1e-3, atol=1e-5)
+
+
+def test_workers_without_a_cluster_are_told_of_torchrun(data, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="torchrun --nproc-per-node"):
+        pretrain(replace(pretrain_config(*data, tmp_path / "run"), workers=2))

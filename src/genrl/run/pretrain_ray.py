@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from genrl.infra.compute import pick_device
 from genrl.infra.errors import UserError
@@ -11,7 +13,8 @@ from genrl.run.pretrain import PretrainConfig, pretrain
 
 
 def pretrain_on_ray(config: PretrainConfig) -> Path:
-    """Pretrains with `--workers` processes on the cluster of `--ray`; all machines see `--data` and `--out`.
+    """Pretrains with `--workers` processes on the cluster of `--ray`; all machines see the working
+    directory, `--data` and `--out`.
 
     Returns:
         Directory of the model.
@@ -27,9 +30,9 @@ def pretrain_on_ray(config: PretrainConfig) -> Path:
         raise UserError(f"--ray needs Ray Train ({error}): pip install 'genrl[ray]'") from error
     if config.out is None:
         raise UserError("--ray needs --out, on storage that all machines see")
-    # Workers start in directories of their own.
-    out = config.out.absolute()
-    own = replace(config, ray=None, workers=1, out=out, data=tuple(path.absolute() for path in config.data))
+    own = replace(config, ray=None, workers=1)
+    # On busy machines workers take longer to import everything than Ray's half minute.
+    os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "180")
     began = not ray.is_initialized()
     if began:
         # A cluster of this machine alone has room for the workers and for who watches over them, however few its cores.
@@ -39,7 +42,7 @@ def pretrain_on_ray(config: PretrainConfig) -> Path:
     try:
         trainer = TorchTrainer(
             _train_worker,
-            train_loop_config={"config": own},
+            train_loop_config={"config": own, "directory": os.getcwd()},
             torch_config=TorchConfig(backend="nccl" if on_gpu else "gloo"),
             scaling_config=ScalingConfig(num_workers=config.workers, use_gpu=on_gpu),
         )
@@ -49,8 +52,10 @@ def pretrain_on_ray(config: PretrainConfig) -> Path:
     finally:
         if began:
             ray.shutdown()
-    return out / "model"
+    return config.out / "model"
 
 
-def _train_worker(options: dict[str, PretrainConfig]) -> None:
+def _train_worker(options: dict[str, Any]) -> None:
+    # Workers start in a directory of their own, where relative paths would lead nowhere.
+    os.chdir(options["directory"])
     pretrain(options["config"])
