@@ -10,7 +10,9 @@ one prompt alone. The machine's matrix-product rate is measured in the same run.
 from __future__ import annotations
 
 import statistics
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -18,8 +20,10 @@ import torch
 import tyro
 from measuring import device_name, matmul_rate, report, time_calls
 
+from genrl.behavior.learner import BehaviorLearner
 from genrl.envs.tasks import TASKS
 from genrl.infra.compute import DeviceName, pick_device, reuse_memory
+from genrl.models.state import LatentState
 from genrl.presets import PRESETS
 from genrl.run.learn import make_learner, start_drawer
 from genrl.run.prompting import load_model
@@ -54,10 +58,8 @@ def main(config: PromptsConfig) -> dict[str, object]:
     for number in config.numbers:
         prompts = [model.prompt(texts[index % len(texts)]) for index in range(number)]
         learner = make_learner(model, prompts, learn)
-        draw = start_drawer(model, learner, None, learn)
-        seconds = statistics.median(
-            time_calls(lambda learner=learner, draw=draw: learner.update(draw(0)), config.repeats, device, warmup=3)
-        )
+        update = partial(one_update, learner, start_drawer(model, learner, None, learn))
+        seconds = statistics.median(time_calls(update, config.repeats, device, warmup=3))
         per_prompt = seconds * learn.updates / number
         rows.append({"prompts": number, "update_seconds": seconds, "seconds_per_prompt": per_prompt})
     result = {
@@ -72,6 +74,11 @@ def main(config: PromptsConfig) -> dict[str, object]:
     }  # fmt: skip
     report(result, config.out)
     return result
+
+
+def one_update(learner: BehaviorLearner, draw_starts: Callable[[int], LatentState]) -> None:
+    """What `genrl learn` does in an update."""
+    learner.update(draw_starts(0))
 
 
 if __name__ == "__main__":
