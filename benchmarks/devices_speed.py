@@ -17,7 +17,7 @@ from typing import Annotated
 
 import torch
 import tyro
-from measuring import device_name, matmul_rate, report, time_calls
+from measuring import describe_machine, matmul_rate, options_of, report, time_calls
 from update_speed import SpeedConfig, random_batch
 
 from genrl.infra.compute import DeviceName, fast_precision, pick_device, reuse_memory
@@ -72,9 +72,7 @@ def add_row(config: DevicesConfig, row: dict[str, float], device: torch.device) 
     for one in rows:
         if rows[0]["processes"] == 1:
             one["efficiency"] = rows[0]["update_seconds"] / one["update_seconds"] / one["processes"]
-    options = {name: str(value) if isinstance(value, Path) else value for name, value in vars(config).items()}
-    machine = {"device": device_name(device), "torch": torch.__version__}
-    return {"config": options, "machine": machine, "rows": rows}
+    return {"config": options_of(config), "machine": describe_machine(device), "rows": rows}
 
 
 if __name__ == "__main__":

@@ -45,6 +45,16 @@ def device_name(device: torch.device) -> str:
     return names[0] if names else platform.processor()
 
 
+def options_of(config: object) -> dict[str, object]:
+    """A configuration, ready for JSON."""
+    return {name: str(value) if isinstance(value, Path) else value for name, value in vars(config).items()}
+
+
+def describe_machine(device: torch.device) -> dict[str, object]:
+    """Hardware and versions."""
+    return {"device": device_name(device), "threads": torch.get_num_threads(), "torch": torch.__version__}
+
+
 def report(result: Mapping[str, object], out: Path | None) -> None:
     """Prints a result, and writes it where asked to."""
     text = json.dumps(result, indent=2)

@@ -18,7 +18,7 @@ from typing import Annotated
 
 import torch
 import tyro
-from measuring import device_name, matmul_rate, report, time_calls
+from measuring import describe_machine, matmul_rate, options_of, report, time_calls
 
 from genrl.behavior.learner import BehaviorLearner
 from genrl.envs.tasks import TASKS
@@ -63,10 +63,8 @@ def main(config: PromptsConfig) -> dict[str, object]:
         per_prompt = seconds * learn.updates / number
         rows.append({"prompts": number, "update_seconds": seconds, "seconds_per_prompt": per_prompt})
     result = {
-        "config": {name: str(value) if isinstance(value, Path) else value for name, value in vars(config).items()},
-        "machine": {
-            "device": device_name(device), "threads": torch.get_num_threads(), "torch": torch.__version__
-        },
+        "config": options_of(config),
+        "machine": describe_machine(device),
         "matmul_gflops": matmul_rate(2048, device, warmup=2) / 1e9,
         "updates": learn.updates,
         "rows": rows,

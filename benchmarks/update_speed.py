@@ -19,7 +19,7 @@ from typing import Annotated, Literal
 
 import torch
 import tyro
-from measuring import device_name, matmul_rate, report, time_calls
+from measuring import describe_machine, matmul_rate, options_of, report, time_calls
 
 from genrl.behavior.actor_critic import ActorCriticConfig
 from genrl.behavior.learner import BehaviorConfig, BehaviorLearner
@@ -77,7 +77,7 @@ def main(config: SpeedConfig) -> dict[str, object]:
         (-1.0,) * config.action_dim, (1.0,) * config.action_dim, False, "none", "", config.embed_dim, 8,
     )  # fmt: skip
     result: dict[str, object] = {
-        "config": {name: str(value) if isinstance(value, Path) else value for name, value in vars(config).items()},
+        "config": options_of(config),
         "machine": describe_machine(device),
         "matmul_gflops_before": matmul_gflops(device),
     }
@@ -150,11 +150,6 @@ def measure(function: Callable[[], object], repeats: int, device: torch.device) 
 def matmul_gflops(device: torch.device) -> float:
     """Best rate of float32 matrix products, in GFLOP/s."""
     return matmul_rate(2048, device, warmup=2) / 1e9
-
-
-def describe_machine(device: torch.device) -> dict[str, object]:
-    """Hardware and versions."""
-    return {"device": device_name(device), "threads": torch.get_num_threads(), "torch": torch.__version__}
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 #!/bin/sh
 # The mini VLM of the package: first the walker, with the stores of recipes/walker_data.sh, then three more bodies, while what
-# it says of the walker stays. About an hour and a half on two free cores, most of it drawing clips. Run again after an
-# interruption, it goes on.
+# it says of the walker stays. The first step takes half an hour on one free core, the second about an hour, most of it drawing
+# clips. Run again after an interruption, it goes on.
 #
 #   recipes/mini_vlm.sh RUN_DIRECTORY WALKER_DATA STICKMAN_DATA
 #

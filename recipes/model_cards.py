@@ -39,6 +39,9 @@ def retrieval_table(report: Json) -> str:
             if any(cells):
                 rows.append([body, kind, *(f"{cell['accuracy']:.2f}" if cell else "–" for cell in cells)])
         cells = [report.get(f"{body}: captions, {group}") for group in GROUPS]
+        stayed = [cell.get("stayed") if cell else None for cell in cells]
+        if any(stayed):
+            rows.append([body, "cosine with `--start`", *(f"{share:.3f}" if share else "–" for share in stayed)])
         rows.append([body, "candidates", *(str(cell["candidates"]) if cell else "–" for cell in cells)])
     return table(["body", "wordings", *GROUPS], rows)
 

@@ -114,7 +114,7 @@ def score_one(config: ScoreConfig, task: str, prompt: str, seed: int) -> dict[st
         prompt=(prompt,),
         seed=seed,
         out=directory,
-        updates=config.updates or preset.updates,
+        updates=preset.updates if config.updates is None else config.updates,
     )
     (result,) = learn(options)
     evaluation = evaluate(EvaluateConfig(result.policy, task, config.episodes, seed, workers=1))

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Data of the stickman's mini model, made as the walker's are (recipes/walker_data.sh): exploration, experts of walk, run and
 # stand from clumsy to skilled, a standing one that is pushed, held actions, and experts fitted anew to everything. Two
-# processes, one a core; 52 minutes on two cores that did other work beside it. Run again after an interruption, it goes on.
+# processes, one a core; 50 minutes on two cores that did other work beside it. Run again after an interruption, it goes on.
 #
 #   recipes/stickman_data.sh DIRECTORY [STEPS]
 set -eu

@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from genrl.behavior.actor_critic import ActorCritic, ActorCriticConfig
 from genrl.behavior.imagination import imagine
 from genrl.behavior.learner import BehaviorConfig, BehaviorLearner
-from genrl.behavior.stacked import StackedLearner, StackedMLP, grouped, stacked_starts
-from genrl.behavior.start_states import StartConfig
+from genrl.behavior.stacked import StackedLearner, StackedMLP
+from genrl.behavior.start_states import StartConfig, data_free_starts
 from genrl.infra.optim import OptimizerConfig
-from genrl.models.state import LatentState, cat_states
+from genrl.models.state import LatentState, cat_states, grouped
 from genrl.nn.layers import MLP
 from tests.models.tiny import tiny_model
 
@@ -123,7 +123,7 @@ def test_starts_are_grouped_by_policy_and_warmed_up_by_its_actor() -> None:
     seen = []
     step = model.world_model.rssm.dynamics.step
     model.world_model.rssm.dynamics.step = lambda state, action, mode=False: seen.append(action) or step(state, action)
-    starts = stacked_starts(model, Constant(), StartConfig(num_starts=8, warmup_steps=2), 2)
+    starts = data_free_starts(model, Constant(), StartConfig(num_starts=8, warmup_steps=2), 2)
     assert starts.deter.shape[0] == 16
     assert [len(action) for action in seen] == [8] * 4  # half of the starts of two policies, each warm-up
     assert seen[-1][:4].eq(1).all() and seen[-1][4:].eq(-1).all()

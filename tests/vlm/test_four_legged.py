@@ -10,8 +10,8 @@ import pytest
 
 from genrl.vlm import cheetah_figure, spider_figure
 from genrl.vlm.behaviours import judge
+from genrl.vlm.cheetah_puppets import CHEETAH_PUPPETS, cheetah_clip
 from genrl.vlm.four_legged_motion import CHEETAH, SPIDER, describe_cheetah, describe_spider
-from genrl.vlm.four_legged_puppets import CHEETAH_PUPPETS, SPIDER_PUPPETS, cheetah_clip, spider_clip
 from genrl.vlm.four_legged_rules import (
     FOUR_LEGGED_CLASSES,
     FOUR_LEGGED_MARGINS,
@@ -19,6 +19,7 @@ from genrl.vlm.four_legged_rules import (
     FOUR_LEGGED_UNIONS,
     SPIDER_ONLY,
 )
+from genrl.vlm.spider_puppets import SPIDER_PUPPETS, spider_clip
 
 Describe = Callable[[np.ndarray], dict[str, np.ndarray]]
 Clip = Callable[[str, int, np.random.Generator], np.ndarray]

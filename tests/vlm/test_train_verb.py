@@ -101,6 +101,9 @@ def test_a_start_keeps_what_it_says_of_its_bodies_while_another_body_joins(confi
     shutil.copytree(two.out / "clips", free.out / "clips")
     moved = (load_vlm(str(train_vlm(free).parent)).embed_video(frames) * old).sum(-1).mean()
     assert kept > moved
+    shares = [json.loads((run.out / "report.json").read_text()) for run in (two, free)]
+    stayed = [report["walker: captions, own look"]["stayed"] for report in shares]
+    assert stayed[0] > stayed[1] and "stayed" not in shares[0]["stickman: captions, own look"]
     report = json.loads((two.out / "report.json").read_text())
     assert {"walker: captions, own look", "stickman: captions, own look"} <= set(report)
     with pytest.raises(UserError, match="--start .* has --model.feature-dim 16, here it is 32"):

@@ -8,30 +8,22 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genrl.behavior.actor_critic import Actor, ActorCritic
-from genrl.behavior.imagination import ActsOnFeatures
 from genrl.behavior.learner import BehaviorConfig, BehaviorLearner
 from genrl.behavior.rewards import pairwise_reward
-from genrl.behavior.start_states import StartConfig, initial_states, warm_up
 from genrl.infra.optim import Optimizer
 from genrl.models.foundation import FoundationModel
-from genrl.models.state import LatentState, cat_states
+from genrl.models.state import LatentState, grouped
 from genrl.nn.layers import MLP
 from genrl.nn.returns import ReturnNormalizer
 
 SEPARATOR = "/"
 """Stands for the dot of a parameter's name, which a module does not allow in its own."""
-
-
-def grouped(x: Tensor, num_policies: int) -> Tensor:
-    """(N * B, ...) -> (N, B, ...)."""
-    return x.unflatten(0, (num_policies, -1))
 
 
 class StackedMLP(nn.Module):
@@ -56,7 +48,8 @@ class StackedMLP(nn.Module):
                 rows = self._linear(f"hidden.{index}", rows)
             elif isinstance(layer, nn.LayerNorm):
                 weight, bias = self._parameters_of(f"hidden.{index}")
-                rows = F.layer_norm(rows, layer.normalized_shape, eps=layer.eps) * weight + bias
+                rows = F.layer_norm(rows, layer.normalized_shape, eps=layer.eps)
+                rows = rows * weight.unsqueeze(1) + bias.unsqueeze(1)
             else:
                 rows = layer(rows)
         return self._linear("output", rows).reshape(*x.shape[:-1], -1)
@@ -69,14 +62,13 @@ class StackedMLP(nn.Module):
         return network
 
     def _linear(self, layer: str, rows: Tensor) -> Tensor:
-        weight = getattr(self, f"{layer}.weight".replace(".", SEPARATOR))
-        bias = getattr(self, f"{layer}.bias".replace(".", SEPARATOR))
+        weight, bias = self._parameters_of(layer)
         return torch.baddbmm(bias.unsqueeze(1), rows, weight.mT)
 
     def _parameters_of(self, layer: str) -> tuple[Tensor, Tensor]:
-        """(N, 1, D) weight and bias."""
+        """(N, ...) weight and bias."""
         weight, bias = (getattr(self, f"{layer}.{name}".replace(".", SEPARATOR)) for name in ("weight", "bias"))
-        return weight.unsqueeze(1), bias.unsqueeze(1)
+        return weight, bias
 
 
 class StackedNormalizer(nn.Module):
@@ -161,13 +153,3 @@ class StackedLearner(BehaviorLearner):
         assert isinstance(self.actor.network, StackedMLP)
         actor.network = self.actor.network.single(index)
         return actor
-
-
-@torch.no_grad()
-def stacked_starts(
-    model: FoundationModel, actor: ActsOnFeatures, config: StartConfig, num_policies: int
-) -> LatentState:
-    """(N * B, ...) data-free starts, B of them for each of N policies; see `data_free_starts`."""
-    initial = initial_states(model, replace(config, num_starts=num_policies * config.num_starts))
-    halves = [warm_up(model, initial, who, config.warmup_steps) for who in (None, actor)]
-    return cat_states([half.map(lambda x: grouped(x, num_policies)) for half in halves], dim=1).flatten()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +11,7 @@ from torch import Tensor
 from genrl.behavior.imagination import ActsOnFeatures
 from genrl.data.batch import SequenceBatch
 from genrl.models.foundation import FoundationModel
-from genrl.models.state import LatentState, cat_states
+from genrl.models.state import LatentState, cat_states, grouped
 
 
 @dataclass(frozen=True)
@@ -35,16 +35,23 @@ class StartConfig:
 
 
 @torch.no_grad()
-def data_free_starts(model: FoundationModel, actor: ActsOnFeatures, config: StartConfig) -> LatentState:
+def data_free_starts(
+    model: FoundationModel, actor: ActsOnFeatures, config: StartConfig, num_policies: int = 1
+) -> LatentState:
     """N starts from no data: N/2 initial states, warmed up once with uniform actions and once with the policy's.
 
+    Args:
+        model: Gives them.
+        actor: The policy; of several ones, which act on rows grouped by policy.
+        config: How many, and how.
+        num_policies: How many policies want N starts each.
+
     Returns:
-        (N, ...) states, those of uniform actions first.
+        (num_policies * N, ...) states grouped by policy, of each those of uniform actions first.
     """
-    initial = initial_states(model, config)
-    random = warm_up(model, initial, None, config.warmup_steps)
-    followed = warm_up(model, initial, actor, config.warmup_steps)
-    return cat_states([random, followed])
+    initial = initial_states(model, replace(config, num_starts=num_policies * config.num_starts))
+    halves = [warm_up(model, initial, who, config.warmup_steps) for who in (None, actor)]
+    return cat_states([half.map(lambda x: grouped(x, num_policies)) for half in halves], dim=1).flatten()
 
 
 def initial_states(model: FoundationModel, config: StartConfig) -> LatentState:

@@ -63,8 +63,7 @@ class WindowSampler:
             UserError: If the stores do not go together, lack the embedding, or hold no window.
         """
         rank, size = share
-        if batch_size % size:
-            raise UserError(f"a batch of {batch_size} windows cannot be divided among {size} processes")
+        assert batch_size % size == 0, "checked by whoever divides (World.share)"
         if length < 1 or batch_size < 1:
             raise UserError(f"window length and batch size must be positive, got {length} and {batch_size}")
         self._stores = open_stores(stores)

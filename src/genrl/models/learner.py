@@ -35,6 +35,8 @@ class FoundationLearnerConfig:
 
 Losses = dict[str, Tensor]
 """(B, T) values by name."""
+StepLosses = tuple[Losses, Losses, Losses]
+"""Losses of the world model, losses of connector and aligner, metrics."""
 
 
 class Objective(nn.Module):
@@ -45,11 +47,11 @@ class Objective(nn.Module):
         losses: Gives them.
     """
 
-    def __init__(self, model: nn.Module, losses: Callable[..., Any]) -> None:
+    def __init__(self, model: nn.Module, losses: Callable[..., StepLosses]) -> None:
         super().__init__()
         self.model, self._losses = model, losses
 
-    def forward(self, *inputs: Any) -> Any:
+    def forward(self, *inputs: Any) -> StepLosses:
         """What `losses` gives."""
         return self._losses(*inputs)
 
@@ -81,20 +83,19 @@ class FoundationLearner:
         Raises:
             NonFiniteError: If a loss is not finite; nothing has moved then.
         """
-        losses, connector_losses, metrics = self.compute(self.losses, batch)
-        return self.step(losses, connector_losses, metrics, learning_rate_scale)
+        return self.step(self.compute(batch), learning_rate_scale)
 
-    def losses(self, batch: SequenceBatch) -> tuple[Losses, Losses, Losses]:
-        """Losses of the world model and of the connector, metrics; (B, T) each."""
+    def losses(self, batch: SequenceBatch) -> StepLosses:
+        """What a batch is learnt from."""
         losses, posterior, metrics = self.model.world_model.losses(
             batch.frames, batch.action, batch.is_first, batch.reward
         )
         return losses, self.connector_losses(batch.embedding, posterior), metrics
 
-    def compute(self, losses: Callable[..., Any], *inputs: Any) -> Any:
-        """Calls a function that gives losses as the forward pass of one module, which is what processes share."""
+    def compute(self, *inputs: Any) -> StepLosses:
+        """`losses` as the forward pass of one module, which is what processes share."""
         if self.objective is None:
-            self.objective = self.world.wrap(Objective(self.model, losses))
+            self.objective = self.world.wrap(Objective(self.model, self.losses))
         with autocast(self.model.device, self.config.precision), share_of_rows(self.world.rank, self.world.size):
             return self.objective(*inputs)
 
@@ -108,14 +109,9 @@ class FoundationLearner:
             "aligner": self.model.aligner.loss(clips),
         }
 
-    def step(
-        self,
-        losses: Mapping[str, Tensor],
-        connector_losses: Mapping[str, Tensor],
-        metrics: Mapping[str, Tensor],
-        learning_rate_scale: float,
-    ) -> dict[str, Tensor]:
+    def step(self, computed: StepLosses, learning_rate_scale: float) -> dict[str, Tensor]:
         """Backward and both optimisers, from losses of (B, T) elements."""
+        losses, connector_losses, metrics = computed
         means = {f"loss/{name}": value.mean() for name, value in {**losses, **connector_losses}.items()}
         told = self.world.mean({**means, **{f"world_model/{name}": value.mean() for name, value in metrics.items()}})
         check_finite({name: told[name] for name in means})
@@ -159,8 +155,12 @@ class FrameLearner(FoundationLearner):
         self, frames: Tensor, learning_rate_scale: float = 1.0, fixed_code: bool = False
     ) -> dict[str, Tensor]:
         """One step from (B, T, h, w, 3) uint8 frames; `fixed_code` leaves encoder and posterior as they are."""
-        losses, metrics = self.compute(self.model.world_model.frame_losses, frames, fixed_code)
-        return self.step(losses, {}, metrics, learning_rate_scale)
+        return self.step(self.compute(frames, fixed_code), learning_rate_scale)
+
+    def losses(self, frames: Tensor, fixed_code: bool = False) -> StepLosses:  # type: ignore[override]
+        """What frames are learnt from."""
+        losses, metrics = self.model.world_model.frame_losses(frames, fixed_code)
+        return losses, {}, metrics
 
 
 class LatentLearner(FoundationLearner):
@@ -189,11 +189,10 @@ class LatentLearner(FoundationLearner):
 
     def update_latents(self, batch: LatentBatch, learning_rate_scale: float = 1.0) -> dict[str, Tensor]:
         """One step from (B, T) cached posteriors; each visit of a frame draws a new sample."""
-        losses, connector_losses, metrics = self.compute(self.latent_losses, batch)
-        return self.step(losses, connector_losses, metrics, learning_rate_scale)
+        return self.step(self.compute(batch), learning_rate_scale)
 
-    def latent_losses(self, batch: LatentBatch) -> tuple[Losses, Losses, Losses]:
-        """As `losses`, from cached posteriors."""
+    def losses(self, batch: LatentBatch) -> StepLosses:  # type: ignore[override]
+        """What cached posteriors are learnt from."""
         losses, posterior, metrics = self.model.world_model.latent_losses(
             batch.logits, straight_through(batch.logits), batch.action, batch.is_first
         )

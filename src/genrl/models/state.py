@@ -41,6 +41,11 @@ class LatentState:
         return self.map(lambda x: x.flatten(0, 1))
 
 
+def grouped(x: Tensor, num_groups: int) -> Tensor:
+    """(N * B, ...) rows, those of a group together -> (N, B, ...)."""
+    return x.unflatten(0, (num_groups, -1))
+
+
 def stack_states(states: Sequence[LatentState], dim: int = 1) -> LatentState:
     """Stacks states along a new axis, time by default."""
     return LatentState(

@@ -16,7 +16,7 @@ from torch import Tensor
 from genrl.behavior.actor_critic import ActorCritic
 from genrl.behavior.learner import BehaviorConfig, BehaviorLearner
 from genrl.behavior.policy import Policy
-from genrl.behavior.stacked import StackedLearner, stacked_starts
+from genrl.behavior.stacked import StackedLearner
 from genrl.behavior.start_states import StartConfig, data_free_starts, data_starts
 from genrl.data.sampler import WindowSampler
 from genrl.infra.compute import DeviceName, pick_device, reuse_memory
@@ -315,14 +315,12 @@ def start_drawer(
     if sampler is not None:
         # Each policy starts from the states of the same windows.
         return lambda update: repeated(data_starts(model.model, sampler.batch(update).to(model.device)), count)
-    if count > 1:
-        return lambda update: stacked_starts(model.model, learner.actor_critic.actor, config.starts, count)
-    return lambda update: data_free_starts(model.model, learner.actor_critic.actor, config.starts)
+    return lambda update: data_free_starts(model.model, learner.actor_critic.actor, config.starts, count)
 
 
 def repeated(states: LatentState, count: int) -> LatentState:
     """(B, ...) states once for each of several policies, (count * B, ...)."""
-    return states.map(lambda x: x.expand(count, *x.shape).flatten(0, 1)) if count > 1 else states
+    return states.map(lambda x: x.expand(count, *x.shape).flatten(0, 1))
 
 
 def default_directory(config: LearnConfig, prompts: list[Prompt]) -> Path:

@@ -405,13 +405,16 @@ def check_weights(vlm: str, info: EmbeddingInfo, data: Path) -> None:
 
 
 def cache_latents(training: Pretraining, sampler: WindowSampler) -> LatentCache:
-    """Posteriors of the whole data set, under a progress bar of its own."""
+    """Posteriors of the whole data set, under a progress bar of the leader's."""
     assert sampler.embedding_info is not None
     column, stores = sampler.embedding_info.name, open_stores(training.config.data)
-    with ProgressReport(sampler.num_frames, 0, "posteriors", "frame") as progress:
-        cache = LatentCache(training.model.world_model, column, training.device)
-        cache.add(stores, progress.advance)
+    cache = LatentCache(training.model.world_model, column, training.device)
+    if not training.world.leads:
+        cache.add(stores)
         return cache
+    with ProgressReport(sampler.num_frames, 0, "posteriors", "frame") as progress:
+        cache.add(stores, progress.advance)
+    return cache
 
 
 def predict(model: FoundationModel, config: PretrainConfig, device: torch.device) -> Prediction:

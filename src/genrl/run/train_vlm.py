@@ -205,9 +205,14 @@ def _measure(
     trained_on: Mapping[str, list[str]],
     left_out: Mapping[str, list[str]],
 ) -> dict[str, dict]:
-    """Retrieval on clips that training never saw, by body, kind of clip and of wording."""
+    """Retrieval on clips that training never saw, by body, kind of clip and of wording.
+
+    Bodies of --start also have `stayed`, the mean cosine of a clip with where the start has it.
+    """
     # What is measured is what was stored, in half precision.
     model = MiniVLM.load(config.out / MODEL_DIRECTORY).to(pick_device(config.device))
+    start = _known_vlm(config, "start")
+    known = _known_bodies(config.start) if config.start is not None else []
     held_out = load_held_out_wordings()
     report: dict[str, dict] = {}
     for domain in config.domains:
@@ -228,13 +233,17 @@ def _measure(
         }
         for group, clips in groups.items():
             embeddings = model.embed_video(clips.frames)
+            stayed = {}
+            if start is not None and domain in known:
+                before = start.to(embeddings.device).embed_video(clips.frames)
+                stayed["stayed"] = float((embeddings * before).sum(-1).mean())
             for kind, words in wordings.items():
                 if words:
                     measured = measure_retrieval(model, embeddings, clips.labels, words, body.classes, config.seed)
                     told = dataclasses.asdict(measured)
                     if kind.startswith("captions"):
                         del told["by_wording"]  # thousands of lines that say little
-                    report[f"{domain}: {kind}, {group}"] = {"clips": len(clips), **told}
+                    report[f"{domain}: {kind}, {group}"] = {"clips": len(clips), **stayed, **told}
     return report
 
 

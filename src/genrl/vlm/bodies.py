@@ -15,12 +15,13 @@ import numpy as np
 from genrl.infra.errors import UserError
 from genrl.vlm import behaviours, four_legged_rules
 from genrl.vlm.behaviours import Rule, judge
+from genrl.vlm.cheetah_puppets import CHEETAH_PUPPETS, cheetah_clip
 from genrl.vlm.figure import STICKMAN, WALKER, Figure
 from genrl.vlm.four_legged_motion import describe_cheetah, describe_spider
-from genrl.vlm.four_legged_puppets import CHEETAH_PUPPETS, SPIDER_PUPPETS, cheetah_clip, spider_clip
 from genrl.vlm.motion import describe_motion
 from genrl.vlm.poses import Rng
 from genrl.vlm.puppets import ARM_PUPPETS, PUPPETS, puppet_clip
+from genrl.vlm.spider_puppets import SPIDER_PUPPETS, spider_clip
 
 Clips = np.ndarray
 """(N, L, nq) joint positions, one env step apart."""
