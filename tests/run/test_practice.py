@@ -19,7 +19,7 @@ from genrl.presets import PRESETS
 from genrl.run.collect import CollectConfig, collect
 from genrl.run.embed import EmbedConfig, embed
 from genrl.run.learn import learn
-from genrl.run.practice import PracticeConfig, practice
+from genrl.run.practice import PracticeConfig, Practising, embed_lines, practice
 from genrl.run.pretrain import pretrain
 from genrl.run.prompting import load_model
 from tests.run.tiny import learn_config, make_model, pretrain_config
@@ -135,6 +135,37 @@ def test_learning_starts_from_the_general_policy(made: Made, tmp_path: Path) -> 
     assert all(value.equal(same[name]) for name, value in cold.items())
 
 
+def test_every_second_goal_is_a_text_where_the_aligner_moves_it(made: Made, tmp_path: Path) -> None:
+    texts = tmp_path / "texts.txt"
+    texts.write_text("kicking\n\n  waving with both arms \n")
+    config = practice_config(made, tmp_path / "run", goal_texts=texts)
+    prompted = load_model(made[0], vlm=str(made[2]))
+    rows = embed_lines(prompted, texts)
+    alone = torch.stack([prompted.prompt(text).embedding for text in ("kicking", "waving with both arms")])
+    assert rows.equal(alone)
+    practising = Practising(prompted, [made[1]], config, tmp_path / "data", rows)
+    practising.enter(0, False)
+    goals = practising._goals(3)
+    aligned = prompted.model.aligner.align(rows)
+    assert len(goals) == config.starts.num_starts
+    assert (goals[1::2] @ aligned.T).amax(1).allclose(torch.ones(len(goals) // 2), atol=1e-5)
+    practising.texts = None
+    clips = practising._goals(3)
+    assert goals[::2].equal(clips[::2]) and not goals[1::2].equal(clips[1::2])
+
+
+def test_practice_towards_texts_says_how_near_it_came(
+    made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts = tmp_path / "texts.txt"
+    texts.write_text("kicking\nwaving\n")
+    config = practice_config(made, tmp_path / "run", goal_texts=texts, rounds=1)
+    practice(replace(config, episodes=replace(config.episodes, steps=60, hold=(40, 40), count=6)))
+    assert "towards texts" in capsys.readouterr().err
+    (row,) = (row for row in read_metrics(tmp_path / "run") if "practice/real_reward" in row)
+    assert np.isfinite(row["practice/real_reward_texts"])
+
+
 def test_what_does_not_fit_is_refused_before_anything_is_written(made: Made, tmp_path: Path) -> None:
     model, store, vlm = made
     config = practice_config(made, tmp_path / "run")
@@ -153,6 +184,11 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(made: Made, tmp
     tiny_vlm(seed=1).save(tmp_path / "other" / "vlm")
     with pytest.raises(UserError, match="was trained with VLM"):
         practice(replace(config, vlm=str(tmp_path / "other" / "vlm")))
+    with pytest.raises(UserError, match="--goal-texts .*nowhere.txt cannot be read"):
+        practice(replace(config, goal_texts=tmp_path / "nowhere.txt"))
+    (tmp_path / "empty.txt").write_text("\n \n")
+    with pytest.raises(UserError, match="has no texts"):
+        practice(replace(config, goal_texts=tmp_path / "empty.txt"))
     with pytest.raises(UserError, match="genrl practice"):
         learn(replace(learn_config(model, vlm, tmp_path / "learn"), warm_start=True, updates=0))
     with pytest.raises(ValueError, match="warm-start"):

@@ -42,6 +42,7 @@ from genrl.run.pretrain import PREDICTION_WINDOWS, StageConfig, prediction_error
 from genrl.run.prompting import GENERAL, PromptedModel, load_model, model_directory
 
 SOURCE = "practice"
+NAMES = {"practice/real_reward": "", "practice/real_reward_texts": "towards texts"}
 START_WINDOW = 16
 """Frames that the recurrent state of a start from data has seen."""
 
@@ -71,9 +72,10 @@ class PracticeConfig:
 
     Each round: the policy learns, in imagination, to reach embeddings of the data's own clips; it acts in the
     environment, towards one clip after another; what happened joins the data, and everything sequential in the model
-    (GRU, dynamics, connector, aligner) goes on learning from all of them. No prompt, no task and no reward is read. The
-    result is OUT/model, with the general policy that `genrl learn` starts from, and the episodes in OUT/data. With
-    --rounds 0 no environment is needed: the policy learns, the model stays. The same command resumes.
+    (GRU, dynamics, connector, aligner) goes on learning from all of them. No task and no reward is read, and no text
+    but those of --goal-texts. The result is OUT/model, with the general policy that `genrl learn` starts from, and the
+    episodes in OUT/data. With --rounds 0 no environment is needed: the policy learns, the model stays. The same command
+    resumes.
     """
 
     model: str = ""
@@ -83,6 +85,9 @@ class PracticeConfig:
     package:Class (`genrl vlm list`)."""
     data: tuple[Path, ...] = ()
     """Stores with embeddings, or directories of stores: what the model was pretrained on."""
+    goal_texts: Path | None = None
+    """File of texts, one a line, of which every second goal is drawn; by default all goals are clips of the data. They
+    take practice to what the data do not show."""
     out: Path | None = None
     """Run directory; by default named after verb, model and options."""
     rounds: int = 9
@@ -136,6 +141,7 @@ def practice(config: PracticeConfig) -> Path:
     reuse_memory(device)
     model = load_model(config.model, device, config.vlm)
     data = check_data(model, config)
+    texts = embed_lines(model, config.goal_texts) if config.goal_texts else None
     config = replace(config, behavior=fitting_behavior(config.behavior, model.model.spec))
     out = config.out or Path(f"practice-{Path(config.model).name}-{config_hash(config)}")
     with Run.open(out, "practice", config, fresh=config.fresh, extendable=("rounds",)) as run:
@@ -143,7 +149,7 @@ def practice(config: PracticeConfig) -> Path:
             print(f"{out}: finished; the model is {out / 'model'} (--fresh starts over)")
             return out / "model"
         torch.manual_seed(config.seed)
-        practising = Practising(model, data, config, out / "data")
+        practising = Practising(model, data, config, out / "data", texts)
         start = run.restore(practising)
         train(run, practising, start)
         if not run.stopped:
@@ -176,11 +182,19 @@ class Practising:
         data: Stores that it was pretrained on.
         config: How.
         directory: Where the episodes of the rounds are kept, a store for each.
+        texts: (M, E) unit embeddings of texts to practise towards, before the aligner; None for clips alone.
     """
 
-    def __init__(self, prompted: PromptedModel, data: list[Path], config: PracticeConfig, directory: Path) -> None:
+    def __init__(
+        self,
+        prompted: PromptedModel,
+        data: list[Path],
+        config: PracticeConfig,
+        directory: Path,
+        texts: Tensor | None = None,
+    ) -> None:
         self.prompted, self.model = prompted, prompted.model
-        self.data, self.config, self.directory = data, config, directory
+        self.data, self.config, self.directory, self.texts = data, config, directory, texts
         self.column = self.model.spec.vlm
         self.policy = prompted.general or GeneralPolicy.for_model(self.model, config.behavior.actor_critic)
         self.policy_learner = GeneralLearner(self.model, self.policy, config.behavior)
@@ -188,7 +202,7 @@ class Practising:
         self.cache = LatentCache(self.model.world_model, self.column, prompted.device)
         self.num_cached = 0
         count, clip = config.starts.num_starts, self.model.spec.frames_per_clip
-        self.goals = WindowSampler(data, clip, count, config.seed, self.column)
+        self.clips = WindowSampler(data, clip, count, config.seed, self.column)
         self.windows: WindowSampler
         self.phase: tuple[int, bool] | None = None
 
@@ -222,8 +236,18 @@ class Practising:
         if self.model_learner is not None:
             batch = self.cache.batch(self.windows.rows(number))
             return self.model_learner.update_latents(batch, self.config.latent.rate(of_model))
-        goals = self.cache.batch(self.goals.rows(number)).embedding[:, -1]
+        goals = self._goals(number)
         return self.policy_learner.update_towards(self._starts(number, goals), goals)
+
+    @torch.no_grad()
+    def _goals(self, number: int) -> Tensor:
+        """(N, E) goals of an update: clips of the data, every second one a text where there are any."""
+        goals = self.cache.batch(self.clips.rows(number)).embedding[:, -1]
+        if self.texts is not None:
+            random = np.random.default_rng((self.config.seed, number))
+            chosen = torch.from_numpy(random.integers(len(self.texts), size=len(goals) // 2))
+            goals[1::2] = self.model.aligner.align(self.texts[chosen.to(self.texts.device)])
+        return goals
 
     @torch.no_grad()
     def _starts(self, number: int, goals: Tensor) -> LatentState:
@@ -271,24 +295,29 @@ class Practising:
         spec = self.model.spec
         embed(EmbedConfig((partial,), self.prompted.vlm_name, self.config.device, frames=spec.frames_per_clip))
         partial.rename(store)
-        reward = self._real_reward(episodes)
-        print(f"round {turn}: latent reward of what really happened {reward:.3f}", file=sys.stderr)
-        return {"practice/real_reward": reward}
+        rewards = self._real_reward(episodes)
+        print(f"round {turn}: latent reward of what really happened: {describe(rewards)}", file=sys.stderr)
+        return rewards
 
     def _draw_goals(self, random: np.random.Generator, count: int) -> Tensor:
-        """(count, E) embeddings of the data's clips, at most `starts.num_starts`."""
-        rows = self.goals.rows(int(random.integers(2**31)))[:count]
-        return self.cache.batch(rows).embedding[:, -1]
+        """(count, E) goals, at most `starts.num_starts`."""
+        goals = self._goals(int(random.integers(2**31)))
+        return goals[torch.from_numpy(random.permutation(len(goals))[:count]).to(goals.device)]
 
     @torch.no_grad()
-    def _real_reward(self, episodes: GoalEpisodes) -> float:
+    def _real_reward(self, episodes: GoalEpisodes) -> dict[str, float]:
         """Mean aligned reward of what happened, where a goal was held for long enough; nan where none was."""
         length = self.config.behavior.actor_critic.horizon + 1
         states, goals = episodes.windows(length)
         if not len(goals):
-            return float("nan")
+            return {"practice/real_reward": float("nan")}
         self.policy_learner.target = self.model.target(goals, length, align=False)
-        return float(self.policy_learner.reward(states).mean())
+        reward = self.policy_learner.reward(states).mean(1)
+        rewards = {"practice/real_reward": float(reward.mean())}
+        if self.texts is not None:
+            similarity = goals @ self.model.aligner.align(self.texts).T
+            rewards["practice/real_reward_texts"] = float(reward[similarity.amax(1) > 0.9999].mean())
+        return rewards
 
     def _encode(self, stores: list[Path]) -> None:
         """Posteriors of further stores, under a progress bar of their own."""
@@ -318,6 +347,11 @@ class Practising:
             self.model_learner.load_state(select(tensors, "learner."), {})
         else:
             self.model.load_state_dict(select(tensors, "model."))
+
+
+def describe(rewards: Mapping[str, float]) -> str:
+    """Rewards of a round in a line."""
+    return ", ".join(f"{reward:.3f} {NAMES[name]}".strip() for name, reward in rewards.items())
 
 
 def check_data(model: PromptedModel, config: PracticeConfig) -> list[Path]:
@@ -354,6 +388,21 @@ def check_data(model: PromptedModel, config: PracticeConfig) -> list[Path]:
         check_spec(spec, get_domain(spec.domain).plain_task, spec.look, spec.action_repeat)
         require_gl()
     return stores
+
+
+def embed_lines(model: PromptedModel, file: Path) -> Tensor:
+    """(M, E) unit embeddings of the lines of --goal-texts.
+
+    Raises:
+        UserError: If there are none.
+    """
+    try:
+        texts = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--goal-texts {file} cannot be read ({error}); give a file of texts, one a line") from error
+    if not texts:
+        raise UserError(f"--goal-texts {file} has no texts; write one a line")
+    return torch.stack([model.prompt(text).embedding for text in texts])
 
 
 def save_model(practising: Practising, directory: Path) -> None:
