@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 
 def time_calls(function: Callable[[], object], repeats: int, device: torch.device, warmup: int = 1) -> list[float]:
@@ -21,6 +22,13 @@ def time_calls(function: Callable[[], object], repeats: int, device: torch.devic
         synchronise(device)
         seconds.append(time.perf_counter() - began)
     return seconds[warmup:]
+
+
+def count_flop(function: Callable[[], object]) -> int:
+    """Floating-point operations of the matrix products and convolutions of one call."""
+    with FlopCounterMode(display=False) as counter:
+        function()
+    return counter.get_total_flops()
 
 
 def matmul_rate(size: int, device: torch.device, dtype: torch.dtype = torch.float32, warmup: int = 1) -> float:

@@ -19,7 +19,7 @@ from typing import Annotated, Literal
 
 import torch
 import tyro
-from measuring import describe_machine, matmul_rate, options_of, report, time_calls
+from measuring import count_flop, describe_machine, matmul_rate, options_of, report, time_calls
 
 from genrl.behavior.actor_critic import ActorCriticConfig
 from genrl.behavior.learner import BehaviorConfig, BehaviorLearner
@@ -87,6 +87,7 @@ def main(config: SpeedConfig) -> dict[str, object]:
         learner = FoundationLearner(model, FoundationLearnerConfig(precision=config.precision))
         batch = random_batch(batch_size, window, config, device)
         result["model_update_seconds"] = measure(lambda: learner.update(batch), config.repeats, device)
+        result["model_update_gflop"] = count_flop(lambda: learner.update(batch)) / 1e9
     if "behavior" in config.parts:
         prompt = torch.nn.functional.normalize(torch.randn(1, config.embed_dim, device=device), dim=-1)
         target = model.target(prompt, behavior.actor_critic.horizon + 1, align=True)
@@ -99,6 +100,7 @@ def main(config: SpeedConfig) -> dict[str, object]:
             policy_learner.update(data_free_starts(model, actor, starts) if drawn else given)
 
         result["behavior_update_seconds"] = measure(update, config.repeats, device)
+        result["behavior_update_gflop"] = count_flop(update) / 1e9
     result["matmul_gflops_after"] = matmul_gflops(device)
     if device.type == "cuda":
         result["peak_memory_gib"] = torch.cuda.max_memory_allocated() / 2**30

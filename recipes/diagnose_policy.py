@@ -28,7 +28,7 @@ from genrl.envs.environment import make_env
 from genrl.infra.checkpoint import atomic_write
 from genrl.infra.media import write_png
 from genrl.models.state import LatentState, cat_states, stack_states
-from genrl.run.prompting import load_model
+from genrl.run.prompting import TARGET_CANDIDATES, load_model
 
 HORIZON = 16
 WINDOW = 8
@@ -47,6 +47,8 @@ class DiagnoseConfig:
     """Env steps of an episode."""
     shown: int = 4
     """Windows in the picture."""
+    target_candidates: int = TARGET_CANDIDATES
+    """As the policy was learnt with."""
     seed: int = 0
 
 
@@ -63,7 +65,7 @@ def main(config: DiagnoseConfig) -> None:
     policy = Policy.load(config.policy)
     prompted = load_model(policy.info["model"])
     world_model = prompted.model.world_model
-    target = prompted.target(prompted.prompt(policy.info["prompt"]), HORIZON + 1)
+    target = prompted.target(prompted.prompt(policy.info["prompt"]), HORIZON + 1, config.target_candidates)
     episodes = [act(policy, config, config.seed + index) for index in range(config.episodes)]
     states = cat_states([episode[0] for episode in episodes])
     firsts = range(0, config.steps - HORIZON, HORIZON + 1)

@@ -104,7 +104,7 @@ def demo(config: DemoConfig) -> DemoResult | None:
     task, why = (chosen, "as --task says") if chosen else nearest_task(model, config.prompt)
     check_spec(spec, task.name, spec.look, spec.action_repeat)
 
-    preview, groundability = model.imagine(prompt), model.groundability(prompt)
+    preview, groundability = model.imagine(prompt, candidates=learning.target_candidates), model.groundability(prompt)
     print(f"prompt:        {config.prompt}")
     print(f"groundability: {groundability.cosine:.2f}, z-score {groundability.z_score:+.1f} among other prompts")
     print(f"scored by:     {task.name}, {why}")

@@ -71,6 +71,7 @@ def pretrain_presets() -> dict[str, Any]:
 
 def practice_presets() -> dict[str, Any]:
     """`mini`: a CPU and an hour. `debug`: seconds."""
+    from genrl.behavior.start_states import StartConfig
     from genrl.run.practice import EpisodesConfig, PracticeConfig
 
     pretrained, learnt = pretrain_presets(), learn_presets()
@@ -88,7 +89,7 @@ def practice_presets() -> dict[str, Any]:
             learner=replace(latent.learner, world_model=adam, connector=adam),
         ),
         behavior=wide,
-        starts=learnt["mini"].starts,
+        starts=StartConfig(num_starts=64),
     )
     debug = replace(
         mini,
@@ -112,6 +113,7 @@ def learn_presets() -> dict[str, Any]:
     from genrl.behavior.start_states import StartConfig
     from genrl.infra.optim import OptimizerConfig
     from genrl.run.learn import LearnConfig
+    from genrl.run.prompting import TARGET_CANDIDATES
     from genrl.run.settling import SettleConfig
 
     mini = LearnConfig(
@@ -126,9 +128,10 @@ def learn_presets() -> dict[str, Any]:
                 critic=OptimizerConfig(5e-4, 1e-5, 100.0, 1e-6),
             )
         ),
-        starts=StartConfig(num_starts=64),
+        starts=StartConfig(num_starts=128),
         # From a general policy; from random weights it takes about 1,000.
         updates=300,
+        target_candidates=TARGET_CANDIDATES,
         warm_start=True,
         data_batch_size=2,
         data_window=32,
@@ -140,6 +143,7 @@ def learn_presets() -> dict[str, Any]:
         behavior=BehaviorConfig(tiny, window=4),
         starts=StartConfig(num_starts=8),
         updates=4,
+        target_candidates=2,
         data_window=8,
         log_every=1,
         save_every=2,

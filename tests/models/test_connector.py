@@ -52,6 +52,23 @@ def test_a_reset_keeps_the_sample_and_forgets_the_rest() -> None:
     assert not torch.allclose(plain.deter[:, 2], reset.deter[:, 2])
 
 
+def test_draws_without_temperature_are_the_modes() -> None:
+    model = tiny_model()
+    embedding = F.normalize(torch.randn(10), dim=-1)
+    drawn = model.target_candidates(embedding, 6, 8)
+    assert drawn.stoch.shape[:2] == (9, 6) and not drawn.stoch[1:].equal(drawn.stoch[:1].expand_as(drawn.stoch[1:]))
+    mode = model.target(embedding[None], 6, align=False)
+    assert drawn.stoch[:1].equal(mode.stoch)
+    torch.testing.assert_close(drawn.deter[:1], mode.deter)
+
+
+def test_longer_candidates_begin_as_the_shorter_ones() -> None:
+    model = tiny_model()
+    embedding = F.normalize(torch.randn(10), dim=-1)
+    short, long = (model.target_candidates(embedding, steps, 8).stoch for steps in (4, 9))
+    assert long[:, :4].equal(short)
+
+
 def test_targets_have_the_asked_length_and_are_the_same_each_time() -> None:
     model = tiny_model()
     embedding = F.normalize(torch.randn(2, 10), dim=-1)

@@ -15,6 +15,7 @@ from genrl.nn.distributions import (
     straight_through,
     symexp,
     symlog,
+    tempered_draw,
 )
 
 
@@ -28,6 +29,16 @@ def test_samples_follow_the_mixed_probabilities() -> None:
     share = straight_through(logits)[:, 1].mean().item()
     # p = 0.99 * 0.75 + 0.005; four standard errors of 20,000 draws.
     assert share == pytest.approx(0.7475, abs=4 * math.sqrt(0.7475 * 0.2525 / 20_000))
+
+
+def test_tempered_draws_sharpen_the_probabilities_and_are_modes_at_zero() -> None:
+    logits = torch.tensor([0.0, math.log(3.0)]).expand(20_000, 2)
+    generator = torch.Generator().manual_seed(0)
+    for temperature, share in ((1.0, 0.75), (0.5, 0.9)):  # 3 : 1, and its square 9 : 1.
+        drawn = tempered_draw(logits, torch.tensor(temperature), generator)
+        error = 4 * math.sqrt(share * (1 - share) / 20_000)
+        assert drawn[:, 1].mean().item() == pytest.approx(share, abs=error)
+    assert tempered_draw(logits, torch.zeros(20_000, 1), generator)[:, 1].all()
 
 
 def test_a_sample_is_one_hot_and_its_gradient_is_that_of_the_probabilities() -> None:

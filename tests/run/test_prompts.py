@@ -170,6 +170,31 @@ def test_a_baseline_without_texts_is_refused(config: PromptConfig, tmp_path: Pat
         prompts(replace(config, video=(video,), baseline_prompt="a person"))
 
 
+def test_the_target_is_the_candidate_whose_picture_fits_the_prompt_best(made: tuple[Path, Path]) -> None:
+    model = load_model(made[0], vlm=str(made[1]))
+    prompt, clip = model.prompt("walking"), model.model.spec.frames_per_clip
+    candidates = model.model.target_candidates(model.goal(prompt), 2 * clip, 12)
+    frames = model.model.decode(candidates.stoch)
+    fits = [
+        F.normalize(model.vlm.embed_video(shown.unflatten(0, (2, clip))).mean(0), dim=-1) @ prompt.embedding
+        for shown in frames
+    ]
+    best = int(torch.stack(fits).argmax())
+    assert model.target(prompt, 2 * clip, 12).stoch[0].equal(candidates.stoch[best])
+    # The preview goes on from what `learn` follows, however short that is.
+    assert model.target(prompt, 3, 12).stoch[0].equal(candidates.stoch[best, :3])
+    assert (model.imagine(prompt, 3 * clip, 12)[: 2 * clip] == frames[best].numpy()).all()
+    mode = model.target(prompt, 5)
+    assert mode.stoch.equal(model.model.target(model.goal(prompt)[None], 5, align=False).stoch)
+
+
+def test_without_the_vlm_the_target_is_the_mode(made: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    model = load_model(made[0], vlm=str(made[1]))
+    prompt = model.prompt("walking")
+    monkeypatch.setattr("genrl.run.prompting.find_vlm", lambda name: None)
+    assert model.target(prompt, 5, 12).stoch.equal(model.target(prompt, 5).stoch)
+
+
 def rank(config: PromptConfig, *texts: str, **options) -> list:
     return prompt_rank(PromptRankConfig(texts, config.model, config.vlm, device="cpu", **options))
 

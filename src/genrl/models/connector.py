@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from genrl.models.rssm import RssmConfig
 from genrl.models.sequence_model import SequenceModel
-from genrl.models.state import LatentState
-from genrl.nn.distributions import kl_divergence, straight_through
+from genrl.models.state import LatentState, stack_states
+from genrl.nn.distributions import kl_divergence, straight_through, tempered_draw
 from genrl.nn.layers import hidden_layers
 
 
@@ -93,6 +93,31 @@ class Connector(nn.Module):
         """
         initial = self.initial_state(embedding[:, 0], mode)
         return self.dynamics.rollout(initial, self.inputs(embedding), mode, reset_every)
+
+    def draw(self, embedding: Tensor, steps: int, temperature: Tensor, generator: torch.Generator) -> LatentState:
+        """Free-running states, some more random than others.
+
+        Modes alone tend to come to rest: a gait's mode freezes in mid-stride. Plain samples flicker. In between there
+        is motion that means the same.
+
+        Args:
+            embedding: (N, E) embeddings, kept for all steps.
+            steps: T.
+            temperature: (N,) of the draws; 0 gives modes, 1 samples (without the uniform share).
+            generator: Source of the draws; more steps begin with the same ones.
+
+        Returns:
+            (N, T, ...) states; the initial state itself is left out.
+        """
+        temperature, inputs = temperature[:, None, None], self.inputs(embedding)
+        state = self.initial_state(embedding, mode=True)
+        states = []
+        for step in range(steps + 1):
+            if step:
+                state = self.dynamics.step(state, inputs, mode=True)
+            state = LatentState(state.deter, tempered_draw(state.logits, temperature, generator), state.logits)
+            states.append(state)
+        return stack_states(states[1:])
 
 
 def clip_embeddings(embedding: Tensor, frames_per_clip: int) -> Tensor:

@@ -19,6 +19,8 @@ from genrl.models.state import LatentState
 from genrl.models.world_model import WorldModel, WorldModelConfig
 
 FORMAT = "genrl-foundation-model"
+LARGEST_TEMPERATURE = 0.75
+"""Of target candidates; hotter ones flicker."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,24 @@ class FoundationModel(nn.Module):
             embedding = self.aligner.align(embedding)
         sequence = embedding[:, None].expand(-1, steps + 1, -1)
         return self.connector.imagine(sequence, mode=True).map(lambda x: x[:, 1:])
+
+    @torch.no_grad()
+    def target_candidates(self, embedding: Tensor, steps: int, count: int) -> LatentState:
+        """Several target trajectories of one prompt, from its mode to ever more random ones.
+
+        Args:
+            embedding: (E,) unit embedding, aligned.
+            steps: Length T of the trajectories.
+            count: N of them beside the mode.
+
+        Returns:
+            (N + 1, T, ...) states, the mode first; the same every time.
+        """
+        temperature = torch.linspace(0, LARGEST_TEMPERATURE, count + 1, device=embedding.device)
+        generator = torch.Generator(embedding.device).manual_seed(0)
+        goals = embedding.expand(count + 1, -1)
+        # As in `target`, the connector's first step is dropped.
+        return self.connector.draw(goals, steps + 1, temperature, generator).map(lambda x: x[:, 1:])
 
     @torch.no_grad()
     def decode(self, stoch: Tensor) -> Tensor:

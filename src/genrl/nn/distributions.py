@@ -42,6 +42,22 @@ def straight_through(logits: Tensor, mode: bool = False, generator: torch.Genera
     return one_hot + (probs - probs.detach())
 
 
+def tempered_draw(logits: Tensor, temperature: Tensor, generator: torch.Generator) -> Tensor:
+    """One-hot draw with probabilities in proportion to `softmax(logits)^(1/temperature)`; the mode at 0.
+
+    Args:
+        logits: (..., K) raw network outputs.
+        temperature: Broadcasts against the logits; 0 or more.
+        generator: Source of the draw.
+
+    Returns:
+        (..., K) one-hot, without gradient.
+    """
+    chance = torch.rand(logits.shape, device=logits.device, generator=generator).clamp(min=1e-20)
+    gumbel = -(-chance.log()).log()
+    return F.one_hot((logits.float() + temperature * gumbel).argmax(-1), logits.shape[-1]).float()
+
+
 def kl_divergence(p_logits: Tensor, q_logits: Tensor) -> Tensor:
     """KL(p || q) of S independent categoricals, (..., S, K) each -> (...,) summed over S."""
     p, q = mixed_probs(p_logits), mixed_probs(q_logits)

@@ -12,7 +12,7 @@ from rich.table import Table
 from genrl.infra.compute import DeviceName, pick_device
 from genrl.infra.media import video_grid, write_png, write_video
 from genrl.infra.progress import table_console
-from genrl.run.prompting import Groundability, load_model
+from genrl.run.prompting import TARGET_CANDIDATES, Groundability, load_model
 from genrl.run.prompts import PromptConfig, read_prompts
 
 MOMENTS = 4
@@ -30,6 +30,9 @@ class ImagineConfig(PromptConfig):
 
     steps: int = 48
     """Frames of each preview."""
+    target_candidates: int = TARGET_CANDIDATES
+    """As of `genrl learn`, whose preset `mini` has as many: the preview shows what will be followed. 0 shows the
+    connector's mode."""
     out: Path = Path("imagine.mp4")
     """Video file to write, or a .png picture of a few moments, one below the other."""
     scale: int = 4
@@ -39,6 +42,8 @@ class ImagineConfig(PromptConfig):
     def __post_init__(self) -> None:
         if self.steps < 1 or self.scale < 1:
             raise ValueError(f"--steps and --scale must be at least 1, got {self.steps} and {self.scale}")
+        if self.target_candidates < 0:
+            raise ValueError(f"--target-candidates must be 0 or more, got {self.target_candidates}")
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,7 @@ def imagine(config: ImagineConfig) -> list[Preview]:
     model = load_model(config.model, pick_device(config.device), config.vlm)
     prompts = read_prompts(model, config)
     judge = model.groundability if model.has_vlm else lambda prompt: None
-    previews = [Preview(p.label, model.imagine(p, config.steps), judge(p)) for p in prompts]
+    previews = [Preview(p.label, model.imagine(p, config.steps, config.target_candidates), judge(p)) for p in prompts]
 
     table, labels = Table("prompt", "groundability", "z-score"), []
     for preview in previews:

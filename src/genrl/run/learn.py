@@ -50,6 +50,9 @@ class LearnConfig(PromptConfig):
     """Frames of such a window."""
     updates: int = 50_000
     """Most updates of actor and critic. 0 takes the model's general policy as it is, in no time."""
+    target_candidates: int = 0
+    """Drawn target trajectories beside the connector's mode; the VLM chooses the one whose picture fits the prompt
+    best, so that a gait moves where its mode stands still. 0 takes the mode, as the original."""
     warm_start: bool = False
     """Start from the model's general policy (`genrl practice`), where it has one, with that one's network sizes."""
     settle: SettleConfig = field(default_factory=SettleConfig)
@@ -69,6 +72,8 @@ class LearnConfig(PromptConfig):
     def __post_init__(self) -> None:
         if self.at_once < 1:
             raise ValueError(f"--at-once must be at least 1, got {self.at_once}")
+        if self.target_candidates < 0:
+            raise ValueError(f"--target-candidates must be 0 or more, got {self.target_candidates}")
         if self.updates < 0:
             raise ValueError(f"--updates must be 0 or more, got {self.updates}")
         if self.updates == 0 and not self.warm_start:
@@ -208,7 +213,8 @@ def check_start(model: PromptedModel, config: LearnConfig) -> None:
 
 def make_learner(model: PromptedModel, prompts: Sequence[Prompt], config: LearnConfig) -> BehaviorLearner:
     """The learner of one prompt or of several; with a warm start networks are the general policy, bound to a prompt."""
-    targets = [model.target(prompt, config.behavior.actor_critic.horizon + 1) for prompt in prompts]
+    steps = config.behavior.actor_critic.horizon + 1
+    targets = [model.target(prompt, steps, config.target_candidates) for prompt in prompts]
     networks = [_networks(model, prompt, config) for prompt in prompts]
     if len(prompts) == 1:
         return BehaviorLearner(model.model, targets[0], config.behavior, networks[0])

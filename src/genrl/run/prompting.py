@@ -35,6 +35,10 @@ from genrl.vlm.registry import find_vlm, load_vlm
 ASSETS = Path(__file__).parents[1] / "assets"
 REFERENCE_PROMPTS = ASSETS / "reference_prompts.json"
 PREVIEW_STEPS = 48
+TARGET_CANDIDATES = 64
+"""Trajectories among which the VLM chooses the target of a preview, as many as in preset `mini` of `genrl learn`."""
+JUDGED_CLIPS = 2
+"""Clips of a decoded target by which it is judged."""
 GENERAL = "general"
 """Directory of the general policy within that of its model."""
 
@@ -221,9 +225,23 @@ class PromptedModel:
         rows = F.normalize(found.embeddings.to(self.device), dim=-1)
         return [Prompt(label, row, align) for label, row in zip(found.labels, rows, strict=True)]
 
-    def target(self, prompt: Prompt, steps: int) -> LatentState:
-        """(1, T, ...) target trajectory of a prompt."""
-        return self.model.target(self.goal(prompt)[None], steps, align=False)
+    def target(self, prompt: Prompt, steps: int, candidates: int = 0) -> LatentState:
+        """(1, T, ...) target trajectory of a prompt.
+
+        Args:
+            prompt: What it shall show.
+            steps: Length T.
+            candidates: How many drawn trajectories stand beside the connector's mode; the VLM chooses the one whose
+                picture fits the prompt best, by its first two clips. 0 is the mode, as in the original, and so is any
+                number where the VLM is not here.
+        """
+        goal, clip = self.goal(prompt), self.model.spec.frames_per_clip
+        if not candidates or not self.has_vlm:
+            return self.model.target(goal[None], steps, align=False)
+        drawn = self.model.target_candidates(goal, max(steps, JUDGED_CLIPS * clip), candidates)
+        fit = self._shown_embeddings(drawn.map(lambda x: x[:, : JUDGED_CLIPS * clip])) @ prompt.embedding
+        best = int(fit.argmax())
+        return drawn.map(lambda x: x[best : best + 1, :steps])
 
     def goal(self, prompt: Prompt) -> Tensor:
         """(E,) embedding of a prompt where videos have theirs: what connector and general policy read."""
@@ -231,10 +249,12 @@ class PromptedModel:
         with torch.no_grad():
             return (self.model.aligner.align(embedding) if prompt.align else embedding)[0]
 
-    def imagine(self, prompt: str | Prompt, steps: int = PREVIEW_STEPS) -> NDArray[np.uint8]:
-        """(T, h, w, 3) uint8 frames: what the model understands, before any training."""
+    def imagine(
+        self, prompt: str | Prompt, steps: int = PREVIEW_STEPS, candidates: int = TARGET_CANDIDATES
+    ) -> NDArray[np.uint8]:
+        """(T, h, w, 3) uint8 frames: what the model understands, before any training. Candidates as in `target`."""
         prompt = self.prompt(prompt) if isinstance(prompt, str) else prompt
-        return self.model.decode(self.target(prompt, steps).stoch)[0].cpu().numpy()
+        return self.model.decode(self.target(prompt, steps, candidates).stoch)[0].cpu().numpy()
 
     def groundability(self, prompt: str | Prompt) -> Groundability:
         """Whether the decoded target shows what the prompt says."""
@@ -251,13 +271,16 @@ class PromptedModel:
         return self._decoded_embeddings([self.prompt(text) for text in texts])
 
     def _decoded_embeddings(self, prompts: list[Prompt]) -> Tensor:
-        """(M, E) embedding of each prompt's decoded target: the mean over its clips."""
-        clip = self.model.spec.frames_per_clip
-        embeddings = []
-        for prompt in prompts:
-            frames = self.model.decode(self.target(prompt, 2 * clip).stoch)[0]
-            embeddings.append(self.vlm.embed_video(frames.unflatten(0, (2, clip))).mean(0))
-        return F.normalize(torch.stack(embeddings), dim=-1)
+        """(M, E) embedding of each prompt's decoded target."""
+        steps = JUDGED_CLIPS * self.model.spec.frames_per_clip
+        return torch.cat([self._shown_embeddings(self.target(prompt, steps)) for prompt in prompts])
+
+    @torch.no_grad()
+    def _shown_embeddings(self, states: LatentState) -> Tensor:
+        """(N, T, ...) states, T whole clips -> (N, E) video embedding of what they show: the mean over clips."""
+        clips = self.model.decode(states.stoch).unflatten(1, (-1, self.model.spec.frames_per_clip))
+        embeddings = self.vlm.embed_video(clips.flatten(0, 1)).unflatten(0, clips.shape[:2])
+        return F.normalize(embeddings.mean(1), dim=-1)
 
 
 def load_model(name: str | Path, device: torch.device | str = "cpu", vlm: str | None = None) -> PromptedModel:
