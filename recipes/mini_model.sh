@@ -17,8 +17,9 @@ genrl data draw "$here/${body}_trajectories.npz" --out "$work/data"
 genrl embed --data "$work/data" --vlm mini
 # Windows of frames, then what is sequential, connector and aligner from cached posteriors.
 genrl pretrain mini --data "$work/data" --resident True --out "$work/model"
-# Rounds of acting and learning from it, and the general policy that every prompt starts from.
-genrl practice mini --model "$work/model" --data "$work/data" --out "$work/practice"
+# Rounds of acting and learning from it, towards clips and captions, and the general policy that every prompt starts from.
+python "$here/practice_texts.py" "$body" > "$work/texts.txt"
+genrl practice mini --model "$work/model" --data "$work/data" --goal-texts "$work/texts.txt" --out "$work/practice"
 # float16, into the package, with the facts of its making.
 python "$here/ship_model.py" "$work/practice/model" "$body-mini"
 python "$here/predict_model.py" --model "$body-mini" --data "$work/data" --out "$work/prediction"

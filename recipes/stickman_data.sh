@@ -1,7 +1,7 @@
 #!/bin/sh
 # Data of the stickman's mini model, made as the walker's are (recipes/walker_data.sh): exploration, experts of walk, run and
-# stand from clumsy to skilled, a standing one that is pushed, held actions, and experts fitted anew to everything. Two
-# processes, one a core; 50 minutes on two cores that did other work beside it. Run again after an interruption, it goes on.
+# stand from clumsy to skilled, a standing one that is pushed, held actions, and experts fitted anew to everything, twice. Two
+# processes, one a core, 50 minutes; the last three on one core, 55 minutes, all beside other work. Run again after an interruption, it goes on.
 #
 #   recipes/stickman_data.sh DIRECTORY [STEPS]
 set -eu
@@ -50,3 +50,14 @@ collect run_refit $((steps / 10)) --agent expert --task stickman_run --seed 13 $
     --pool "$data/exploration" "$data/walk" "$data/run" "$data/stand" "$data/walk_refit"
 wait "$other"
 trap - EXIT
+# Once more from all of that, with less noise: these are the skilled ones.
+all="$data/exploration $data/exploration_pooled $data/stand $data/stand_pushed $data/walk $data/walk_refit $data/run $data/run_refit $data/held"
+again="--expert.updates-per-step 1.0 --expert.noise 0.02 0.05 0.1 0.2 --episode-steps 250"
+# shellcheck disable=SC2086
+{
+    collect stand_refit $((steps / 6)) --agent expert --task stickman_stand --seed 14 $again --expert.prepare-updates 25000 --pool $all
+    collect walk_refit2 $((steps / 10)) --agent expert --task stickman_walk --seed 17 $again --expert.prepare-updates 20000 \
+        --pool $all "$data/stand_refit"
+    collect run_refit2 $((steps / 10)) --agent expert --task stickman_run --seed 18 $again --expert.prepare-updates 20000 \
+        --pool $all "$data/stand_refit"
+}
