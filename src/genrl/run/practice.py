@@ -42,7 +42,6 @@ from genrl.run.pretrain import PREDICTION_WINDOWS, StageConfig, prediction_error
 from genrl.run.prompting import GENERAL, PromptedModel, load_model, model_directory
 
 SOURCE = "practice"
-NAMES = {"practice/real_reward": "", "practice/real_reward_texts": "towards texts"}
 START_WINDOW = 16
 """Frames that the recurrent state of a start from data has seen."""
 
@@ -296,7 +295,8 @@ class Practising:
         embed(EmbedConfig((partial,), self.prompted.vlm_name, self.config.device, frames=spec.frames_per_clip))
         partial.rename(store)
         rewards = self._real_reward(episodes)
-        print(f"round {turn}: latent reward of what really happened: {describe(rewards)}", file=sys.stderr)
+        told = ", towards texts ".join(f"{reward:.3f}" for reward in rewards.values())
+        print(f"round {turn}: latent reward of what really happened {told}", file=sys.stderr)
         return rewards
 
     def _draw_goals(self, random: np.random.Generator, count: int) -> Tensor:
@@ -347,11 +347,6 @@ class Practising:
             self.model_learner.load_state(select(tensors, "learner."), {})
         else:
             self.model.load_state_dict(select(tensors, "model."))
-
-
-def describe(rewards: Mapping[str, float]) -> str:
-    """Rewards of a round in a line."""
-    return ", ".join(f"{reward:.3f} {NAMES[name]}".strip() for name, reward in rewards.items())
 
 
 def check_data(model: PromptedModel, config: PracticeConfig) -> list[Path]:
