@@ -1,9 +1,9 @@
 """Speed, size and memory of the episode store.
 
-    python benchmarks/store_speed.py --frames 100000 --out benchmarks/results/store_speed.json
+    python benchmarks/store_speed.py --frames 2500000 --out benchmarks/results/store_speed.json
 
 Writes a store of synthetic episodes whose images compress about as well as renders do (a lit, textured floor and a
-moving figure), then reads windows as training does.
+moving figure), then reads windows as training does, of a store of which the machine holds nothing in memory yet.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 import tyro
 from measuring import report
 
 from genrl.data.sampler import WindowSampler
 from genrl.data.store import EmbeddingInfo, EmbeddingWriter, Episode, StoreSpec, StoreWriter
+from genrl.infra.compute import reuse_memory
 
 EPISODE_FRAMES = 501
 ACTION_DIM, STATE_DIM, EMBEDDING_DIM = 6, 18, 256
@@ -35,6 +37,8 @@ class StoreSpeedConfig:
     """Frames per window."""
     batch_size: int = 48
     batches: int = 200
+    cold: bool = True
+    """Have the kernel forget the store's pages before it is opened, so that batches come from disk."""
     out: Path | None = None
     """JSON file for the result; always printed as well."""
 
@@ -73,7 +77,16 @@ def resident_mb() -> float:
         return int(file.read().split()[1]) * resource.getpagesize() / 1e6
 
 
-def measure(config: StoreSpeedConfig, directory: Path) -> dict[str, float | int]:
+def forget_pages(path: Path) -> None:
+    """Drops the pages of all files below a directory from the kernel's page cache."""
+    for file in (file for file in path.rglob("*") if file.is_file()):
+        descriptor = os.open(file, os.O_RDONLY)
+        os.fsync(descriptor)  # Pages not yet written cannot be dropped.
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.close(descriptor)
+
+
+def measure(config: StoreSpeedConfig, directory: Path) -> dict[str, float | int | str]:
     """Write a store, embed it, read it; one number each."""
     rng = np.random.default_rng(0)
     episodes = [synthetic_episode(rng) for _ in range(10)]
@@ -93,7 +106,10 @@ def measure(config: StoreSpeedConfig, directory: Path) -> dict[str, float | int]
             rows = min(writer.shard_frames, writer.num_rows - writer.done_rows)
             writer.write(writer.done_rows, rng.normal(0, EMBEDDING_DIM**-0.5, (rows, EMBEDDING_DIM)))
     del episodes
+    if config.cold:
+        forget_pages(path)
 
+    reuse_memory(torch.device("cpu"))  # As training does.
     before = resident_mb()
     begin = time.perf_counter()
     sampler = WindowSampler([path], config.length, config.batch_size, seed=0, embedding="synthetic")
@@ -109,6 +125,7 @@ def measure(config: StoreSpeedConfig, directory: Path) -> dict[str, float | int]
         "write_frames_per_second": round(num_frames / write_seconds),
         "bytes_per_frame": round(num_bytes / num_frames, 1),
         "open_seconds": round(open_seconds, 3),
+        "page_cache": "dropped" if config.cold else "warm",
         "window_frames": config.length,
         "batch_size": config.batch_size,
         "batches_per_second": round(config.batches / read_seconds, 1),

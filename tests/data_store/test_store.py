@@ -273,6 +273,50 @@ def test_a_declared_embedding_is_zero_for_episodes_that_bring_none(tmp_path) -> 
     assert_counts(store)
 
 
+def test_which_rows_have_an_embedding_is_noted_and_read_from_older_stores(tmp_path, monkeypatch) -> None:
+    path = write_counting(tmp_path / "store", [64, 50])
+    rows = np.random.default_rng(0).normal(size=(114, 4))
+    rows[[0, 1, 5, 30, 63, 64, 100, 113]] = 0  # among them both sides of where one write ends
+    with EmbeddingWriter(path, INFO) as writer:
+        for start, stop in ((0, 40), (40, 64), (64, 114)):
+            writer.write(start, rows[start:stop])
+    with StoreWriter.open(path, SPEC) as writer:
+        writer.declare_embedding(INFO)
+        writer.add(counting_episode(20, 114, "mini"), "counter")
+        writer.add(counting_episode(20, 134), "counter")
+    expected = Store.open(path).read("embedding/mini", 0, 154).any(axis=1)
+    assert expected[:114].tolist() == rows.any(axis=1).tolist()
+    assert expected[114:].tolist() == [False] * 7 + [True] * 13 + [False] * 20
+    table = json.loads((path / layout.TABLE_FILE).read_text())
+    assert table["embeddings"]["mini"]["present"] == [[2, 3], [6, 24], [31, 32], [65, 35], [101, 12], [121, 13]]
+    del table["embeddings"]["mini"]["present"]
+    older = Store.open(path)
+    with monkeypatch.context() as patched:
+        patched.setattr(Store, "read", None)
+        assert older.present_rows("mini").tolist() == expected.tolist()
+    (path / layout.TABLE_FILE).write_text(json.dumps(table))
+    assert Store.open(path).present_rows("mini").tolist() == expected.tolist()
+
+
+def test_a_column_of_very_many_holes_is_not_noted(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(layout, "MAX_RUNS", 10)
+    path = write_counting(tmp_path / "store", [40])
+    rows = np.ones((40, 4)) * (np.arange(40) % 2)[:, None]
+    with EmbeddingWriter(path, INFO) as writer:
+        writer.write(0, rows[:20])
+        assert writer._table.embeddings["mini"].present is not None
+        writer.write(20, rows[20:])
+        assert writer._table.embeddings["mini"].present is None
+    assert Store.open(path).present_rows("mini").tolist() == [False, True] * 20
+
+
+def test_rows_that_begin_an_episode_are_known_without_reading(tmp_path) -> None:
+    store = Store.open(write_counting(tmp_path / "store", [10, 1, 7]))
+    rows = np.arange(18).reshape(3, 6)
+    assert store.is_first(rows).ravel().tolist() == store.read("is_first", 0, 18).tolist()
+    assert np.flatnonzero(store.is_first(rows)).tolist() == [0, 10, 11]
+
+
 def test_a_data_set_is_stores_or_directories_of_stores(tmp_path) -> None:
     for name in ("run", "walk"):
         write_counting(tmp_path / "walker" / name, [20])

@@ -23,7 +23,7 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorstore as ts
 
-from genrl.data.episode import EmbeddingInfo, StoreSpec
+from genrl.data.episode import Array, EmbeddingInfo, StoreSpec
 from genrl.infra import checkpoint
 from genrl.infra.checkpoint import atomic_write, disk_errors
 from genrl.infra.errors import UserError
@@ -35,14 +35,38 @@ FRAME_CHUNK = 16
 """Frames compressed together: a window of 48 decodes at most 64, and neighbours compress each other."""
 ROW_CHUNK = 256
 """Rows of the small fields compressed together."""
+EMBEDDING_CHUNK = 32
+"""Rows of an embedding compressed together: neighbours compress each other little, and a window decodes few others."""
+MAX_RUNS = 100_000
+"""Runs of embedded rows that the table notes; of a column with more holes readers find out for themselves."""
 
 
 @dataclass
 class EmbeddingColumn:
-    """An embedding column and how many rows of it are durable."""
+    """An embedding column and how many rows of it are durable.
+
+    Attributes:
+        info: What made it.
+        rows: Durable rows, from the first on.
+        present: (first row, count) of each run of rows among them that have an embedding, the others being zero; None
+            where it was not noted, as in older stores.
+    """
 
     info: EmbeddingInfo
     rows: int
+    present: list[tuple[int, int]] | None = None
+
+    def extend(self, embeddings: Array) -> None:
+        """Takes (n, E) further rows into account."""
+        if self.present is not None:
+            for start, count in runs_of_true(embeddings.any(axis=1)):
+                start += self.rows
+                if self.present and sum(self.present[-1]) == start:
+                    start, count = self.present[-1][0], count + self.present.pop()[1]
+                self.present.append((start, count))
+            if len(self.present) > MAX_RUNS:
+                self.present = None
+        self.rows += len(embeddings)
 
 
 @dataclass
@@ -103,7 +127,7 @@ def read_table(path: Path) -> StoreTable:
             # Stores older than this list have no prompts.
             prompt=episodes.get("prompt", [""] * len(episodes["start"])),
             embeddings={
-                name: EmbeddingColumn(EmbeddingInfo(name, **column["info"]), column["rows"])
+                name: EmbeddingColumn(EmbeddingInfo(name, **column["info"]), column["rows"], column.get("present"))
                 for name, column in data["embeddings"].items()
             },
         )
@@ -117,7 +141,7 @@ def commit_table(path: Path, table: StoreTable) -> None:
     for name, column in table.embeddings.items():
         info = dataclasses.asdict(column.info)
         del info["name"]
-        embeddings[name] = {"info": info, "rows": column.rows}
+        embeddings[name] = {"info": info, "rows": column.rows, "present": column.present}
     data = {
         "schema_version": SCHEMA_VERSION,
         "spec": dataclasses.asdict(table.spec),
@@ -179,12 +203,15 @@ def create_array(path: Path, name: str, dtype: str, row: tuple[int, ...], shard_
         row: Shape of one row.
         shard_frames: Rows per shard file.
     """
-    chunk = math.gcd(FRAME_CHUNK if name == "frames" else ROW_CHUNK, shard_frames)
+    together = {"frames": FRAME_CHUNK, "embedding": EMBEDDING_CHUNK}.get(name.split("/")[0], ROW_CHUNK)
+    chunk = math.gcd(together, shard_frames)
     item_bytes = np.dtype(dtype).itemsize
     little_endian = {"name": "bytes", "configuration": {"endian": "little"}}
-    # Measured on rendered frames: shuffling bytes gains nothing, shuffling bits makes files half as large again.
-    shuffle = "noshuffle" if item_bytes == 1 else "shuffle"
-    blosc = {"cname": "zstd", "clevel": 5, "shuffle": shuffle, "typesize": item_bytes, "blocksize": 0}
+    # Measured on rendered frames: shuffling bytes gains nothing, shuffling bits makes files half as large again; zstd
+    # without blosc around it writes twice as fast and reads a fifth faster. Wider numbers gain by blosc's shuffle.
+    blosc = {"cname": "zstd", "clevel": 5, "shuffle": "shuffle", "typesize": item_bytes, "blocksize": 0}
+    zstd = {"name": "zstd", "configuration": {"level": 5}}
+    compression = zstd if item_bytes == 1 else {"name": "blosc", "configuration": blosc}
     metadata: dict[str, Any] = {
         "shape": [0, *row],
         "data_type": dtype,
@@ -195,7 +222,7 @@ def create_array(path: Path, name: str, dtype: str, row: tuple[int, ...], shard_
                 "name": "sharding_indexed",
                 "configuration": {
                     "chunk_shape": [chunk, *row],
-                    "codecs": [little_endian, {"name": "blosc", "configuration": blosc}],
+                    "codecs": [little_endian, compression],
                     "index_codecs": [little_endian, {"name": "crc32c"}],
                 },
             }
@@ -288,6 +315,12 @@ class StoreLock:
         """Give the lock back."""
         self._held.discard(self._path)
         self._file.close()
+
+
+def runs_of_true(mask: Array) -> list[tuple[int, int]]:
+    """(start, length) of each run of true values."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
+    return [(int(start), int(stop - start)) for start, stop in zip(edges[::2], edges[1::2], strict=True)]
 
 
 def _kvstore(path: Path) -> dict[str, str]:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from genrl.data.batch import SequenceBatch
 from genrl.data.episode import Array, EmbeddingInfo, StoreSpec
+from genrl.data.layout import runs_of_true
 from genrl.data.store import Store, open_stores
 from genrl.infra.errors import UserError
 
@@ -82,7 +83,8 @@ class WindowSampler:
         self._index_windows()
         self._resident_device = None if resident is None else torch.device(resident)
         self._resident: dict[str, Tensor] = {}
-        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="read-ahead")
+        # Two, so that one batch is decoded while another waits for the disk.
+        self._executor = ThreadPoolExecutor(max_workers=2, thread_name_prefix="read-ahead")
         self._ahead: dict[int, Future[SequenceBatch]] = {}
 
     def batch(self, update: int) -> SequenceBatch:
@@ -127,7 +129,7 @@ class WindowSampler:
         runs: list[tuple[int, int, int]] = []  # store, first row, number of windows
         num_short, num_incomplete = 0, 0
         for index, store in enumerate(self._stores):
-            present = None if self.embedding_info is None else _present_rows(store, self.embedding_info.name)
+            present = None if self.embedding_info is None else store.present_rows(self.embedding_info.name)
             for start, rows in zip(store.episodes.start.tolist(), store.episodes.length.tolist(), strict=True):
                 count = rows - self._length + 1
                 if count < 1:
@@ -139,7 +141,7 @@ class WindowSampler:
                     per_clip = self.embedding_info.frames_per_clip
                     for clip_end in range(per_clip - 1, self._length, per_clip):
                         usable &= present[start + clip_end : start + clip_end + count]
-                    runs.extend((index, start + offset, size) for offset, size in _runs_of_true(usable))
+                    runs.extend((index, start + offset, size) for offset, size in runs_of_true(usable))
                     num_incomplete += count - int(usable.sum())
         if num_short:
             notice = f"episodes shorter than a window of {self._length} frames are left out: {num_short}"
@@ -164,7 +166,10 @@ class WindowSampler:
             rows = self._stores[0].empty_rows(field, self._batch_size, self._length)
             for index in np.unique(store_of):
                 places = np.flatnonzero(store_of == index).tolist()
-                self._stores[index].read_into(field, [int(first[k]) for k in places], [rows[k] for k in places])
+                if field == "is_first":
+                    rows[places] = self._stores[index].is_first(first[places, None] + np.arange(self._length))
+                else:
+                    self._stores[index].read_into(field, [int(first[k]) for k in places], [rows[k] for k in places])
             tensors[field] = torch.from_numpy(rows)
         return self._to_batch(tensors)
 
@@ -219,18 +224,3 @@ def _common_embedding(stores: Sequence[Store], name: str) -> EmbeddingInfo:
                 f"run `{command}`"
             )
     return first
-
-
-def _present_rows(store: Store, name: str) -> Array:
-    """(N,) bool, whether a row has an embedding; read shard by shard, since the column itself may be large."""
-    present = np.zeros(store.num_frames, bool)
-    for start in range(0, store.num_frames, store.shard_frames):
-        stop = min(start + store.shard_frames, store.num_frames)
-        present[start:stop] = store.read(f"embedding/{name}", start, stop).any(axis=1)
-    return present
-
-
-def _runs_of_true(mask: Array) -> list[tuple[int, int]]:
-    """(start, length) of each run of true values."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
-    return [(int(start), int(stop - start)) for start, stop in zip(edges[::2], edges[1::2], strict=True)]

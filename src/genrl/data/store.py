@@ -27,7 +27,9 @@ __all__ = [
 ]
 
 CACHE_BYTES = 32 * 2**20
-"""Memory for decoded chunks and shard indices, per open store."""
+"""Memory for decoded chunks of small fields and shard indices, per open store."""
+READS = 32
+"""Reads under way at once: a disk answers many sooner than one after the other."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,10 @@ class Store:
             tuple(table.prompt),
         )
         self._columns = table.embeddings
-        self._context = ts.Context({"cache_pool": {"total_bytes_limit": cache_bytes}})
+        self._context, self._uncached = (
+            ts.Context({"cache_pool": {"total_bytes_limit": limit}, "file_io_concurrency": {"limit": READS}})
+            for limit in (cache_bytes, 0)
+        )
         self._arrays: dict[str, ts.TensorStore] = {}
 
     @classmethod
@@ -107,6 +112,24 @@ class Store:
     def embedded_rows(self, name: str) -> int:
         """Rows from the start whose embeddings are computed; `num_frames` when the column is finished."""
         return min(self._columns[name].rows, self.num_frames) if name in self._columns else 0
+
+    def present_rows(self, name: str) -> Array:
+        """(N,) bool, whether a row has an embedding; an older store is read for it, shard by shard."""
+        present = np.zeros(self.num_frames, bool)
+        noted = self._columns[name].present
+        if noted is not None:
+            for start, count in noted:
+                present[start : start + count] = True
+            return present
+        for start in range(0, self.num_frames, self.shard_frames):
+            stop = min(start + self.shard_frames, self.num_frames)
+            present[start:stop] = self.read(f"embedding/{name}", start, stop).any(axis=1)
+        return present
+
+    def is_first(self, rows: Array) -> Array:
+        """Whether each of some rows, an array of any shape, begins an episode: from the table, without reading."""
+        starts = self.episodes.start
+        return starts[np.searchsorted(starts, rows, side="right") - 1] == rows
 
     @property
     def fields(self) -> list[str]:
@@ -145,11 +168,12 @@ class Store:
             UserError: If a file of the store is damaged.
         """
         array = self._array(field)
-        futures = []
+        futures, batch = [], ts.Batch()  # Chunks that lie beside each other in a file are read in one go.
         for start, into in zip(starts, rows, strict=True):
             assert 0 <= start <= start + len(into) <= self.num_frames, "rows outside the store"
             # The target is our own memory, so there is no second copy of what may be 30 MB a batch.
-            futures.append(ts.array(into).write(array[start : start + len(into)].translate_to[0]))
+            futures.append(ts.array(into).write(array[start : start + len(into)].translate_to[0], batch=batch))
+        batch.submit()
         try:
             for future in futures:
                 future.result()
@@ -176,7 +200,9 @@ class Store:
     def _array(self, field: str) -> ts.TensorStore:
         if field not in self._arrays:
             assert field in self.fields, f"{self.path} has no field {field!r}"
-            self._arrays[field] = layout.open_array(self.path, field, self._context)
+            # Windows of frames hardly ever meet again before others have driven them out: keeping them costs a quarter.
+            context = self._uncached if field == "frames" else self._context
+            self._arrays[field] = layout.open_array(self.path, field, context)
         return self._arrays[field]
 
 

@@ -111,7 +111,8 @@ class StoreWriter:
             stop = min(start + self._table.shard_frames, total)
             self._write(array, start, np.zeros((stop - start, info.dim), np.float16), stop)
         table = copy.deepcopy(self._table)
-        table.embeddings[info.name] = EmbeddingColumn(info, total)
+        present = [] if column is None else column.present
+        table.embeddings[info.name] = EmbeddingColumn(info, total, present)
         self._commit(table)
         self._columns[info.name] = array
 
@@ -173,7 +174,7 @@ class StoreWriter:
         for name, array in (self._arrays | self._columns).items():
             self._write(array, start, rows[name], table.num_frames)
         for name in self._columns:
-            table.embeddings[name].rows = table.num_frames
+            table.embeddings[name].extend(rows[name])
         self._commit(table)
         self._pending.clear()
         self._pending_frames = 0
@@ -233,7 +234,7 @@ class EmbeddingWriter:
             if column is None or fresh or column.rows == 0:
                 with layout.store_disk_errors(self.path):
                     # The table first: were the array replaced before, a kill would leave old progress on new rows.
-                    self._table.embeddings[info.name] = EmbeddingColumn(info, 0)
+                    self._table.embeddings[info.name] = EmbeddingColumn(info, 0, [])
                     layout.commit_table(self.path, self._table)
                     _create_column(self.path, info, self._table.shard_frames)
             elif info.source and info.source != column.info.source:  # The same weights lie elsewhere now.
@@ -273,9 +274,10 @@ class EmbeddingWriter:
         assert start == self.done_rows, f"rows are written in order: expected {self.done_rows}, got {start}"
         assert start + len(embeddings) <= self.num_rows, "more embeddings than frames"
         with layout.store_disk_errors(self.path):
-            layout.write_rows(self._array, start, np.asarray(embeddings, np.float16), start + len(embeddings))
+            embeddings = np.asarray(embeddings, np.float16)
+            layout.write_rows(self._array, start, embeddings, start + len(embeddings))
             table = copy.deepcopy(self._table)
-            table.embeddings[self._info.name].rows = start + len(embeddings)
+            table.embeddings[self._info.name].extend(embeddings)
             layout.commit_table(self.path, table)
             self._table = table
 

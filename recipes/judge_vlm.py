@@ -1,0 +1,94 @@
+"""How well a VLM tells tasks apart in a body's own data: the true score of the clips that fit a prompt best.
+
+    python recipes/judge_vlm.py --model stickman-mini --data DATA --out docs/stickman_mini_training/vlm.json
+
+A policy that follows its prompt perfectly does what the VLM believes the prompt to mean. For each task of the benchmark
+this looks at clips of the data with simulator states: how the reward of the state that ends a clip goes with the cosine
+of clip and prompt, and what the clips that fit best are worth, beside the best there are. Where the first is low and
+the second high, no policy learns the task from that VLM. Rewards are read for this measurement alone.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import tyro
+from numpy.typing import NDArray
+from score_model import ScoreConfig, chosen_prompts
+
+from genrl.data.store import find_stores, open_stores
+from genrl.envs.environment import state_rewards
+from genrl.envs.tasks import get_task, normalised_score
+from genrl.infra.checkpoint import atomic_write
+from genrl.run.prompting import PromptedModel, load_model
+
+EPISODE_REWARDS = 1000
+"""Control steps of an episode: a reward that lasted would give so many times itself."""
+
+
+@dataclass(frozen=True)
+class JudgeConfig:
+    """What to look at."""
+
+    data: tuple[Path, ...]
+    """Stores with embeddings of the model's VLM and simulator states, or directories of stores."""
+    model: str = "stickman-mini"
+    every: int = 8
+    """Looks at the clip that ends at every so-manieth frame."""
+    best: int = 50
+    """Clips that count as those that fit best."""
+    out: Path | None = None
+    """JSON file to write."""
+
+
+def main(config: JudgeConfig) -> dict[str, dict[str, float]]:
+    """Prints and returns a row for each task."""
+    model = load_model(config.model)
+    embeddings, states = clips(model, config)
+    rows = {}
+    for task, prompt in chosen_prompts(ScoreConfig(model=config.model), model.model.spec.domain):
+        cosines = embeddings @ model.prompt(prompt).embedding.numpy()
+        rewards = state_rewards(task, states)
+        rows[task] = judged(task, cosines, rewards, config.best)
+        print(task, {name: round(value, 2) for name, value in rows[task].items()}, flush=True)
+    if config.out is not None:
+        result = {"clips": len(states), "best": config.best, "tasks": rows}
+        atomic_write(config.out, json.dumps(result, indent=2) + "\n")
+    return rows
+
+
+def judged(task: str, cosines: NDArray[np.float32], rewards: NDArray[np.float64], best: int) -> dict[str, float]:
+    """Scores of all clips, of those that fit best and of the best there are, and what fit has to do with reward."""
+    fitting = np.argsort(-cosines)[:best]
+
+    def score(chosen: NDArray[np.float64]) -> float:
+        value = normalised_score(get_task(task), float(chosen.mean()) * EPISODE_REWARDS)
+        assert value is not None, "tasks of the benchmark have bounds"
+        return value
+
+    return {
+        "all": score(rewards),
+        "fitting": score(rewards[fitting]),
+        "best": score(np.sort(rewards)[-best:]),
+        "correlation": float(np.corrcoef(cosines, rewards)[0, 1]),
+    }
+
+
+def clips(model: PromptedModel, config: JudgeConfig) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """(N, E) unit embeddings of clips and (N, S) states of the frames that end them."""
+    name, embeddings, states = model.model.spec.vlm, [], []
+    for store in open_stores(find_stores(config.data)):
+        chosen = np.flatnonzero(store.present_rows(name))[:: config.every]
+        embeddings.append(store.read(f"embedding/{name}", 0, store.num_frames)[chosen].astype(np.float32))
+        states.append(store.read("state", 0, store.num_frames)[chosen])
+    together = np.concatenate(embeddings)
+    return together / np.linalg.norm(together, axis=1, keepdims=True), np.concatenate(states)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main(tyro.cli(JudgeConfig))
