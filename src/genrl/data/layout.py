@@ -59,7 +59,7 @@ class EmbeddingColumn:
     def extend(self, embeddings: Array) -> None:
         """Takes (n, E) further rows into account."""
         if self.present is not None:
-            for start, count in runs_of_true(embeddings.any(axis=1)):
+            for start, count in runs_of_true(np.asarray(embeddings.any(axis=1))):
                 start += self.rows
                 if self.present and sum(self.present[-1]) == start:
                     start, count = self.present[-1][0], count + self.present.pop()[1]
