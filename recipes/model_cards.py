@@ -90,6 +90,14 @@ def prediction_table(report: Json) -> str:
     )
 
 
+def judged_table(report: Json) -> str:
+    """What the clips are worth that a VLM finds to fit each task's prompt best (`recipes/judge_vlm.py`)."""
+    numbers = ("fitting", "best", "all", "correlation")
+    rows = [[f"`{task}`", *(f"{row[name]:.2f}" for name in numbers)] for task, row in report["tasks"].items()]
+    rows.append(["mean", *(f"{mean(row[name] for row in report['tasks'].values()):.2f}" for name in numbers)])
+    return table(["task", "fit best", "best there are", "all", "correlation"], rows)
+
+
 def task_table(report: Json) -> str:
     """Every task with its prompt and bounds, and what doing nothing and random actions get (`reference_returns.py`)."""
     rows = []
@@ -131,6 +139,7 @@ TABLES: dict[str, tuple[str, Callable[[Json], str]]] = {
     **{f"retrieval-{body}": ("mini_vlm_retrieval.json", partial(retrieval_by_behaviour, body)) for body in BODIES},
     "tasks": ("task_returns.json", task_table),
     "vlms": ("", vlm_table),
+    "stickman-vlm": ("stickman_mini_training/vlm.json", judged_table),
     **{f"{body}-scores": (f"{body}_mini_training/scores.json", score_table) for body in ("walker", "stickman")},
     **{
         f"{body}-prediction": (f"{body}_mini_training/prediction.json", prediction_table)
