@@ -79,7 +79,7 @@ def resident_mb() -> float:
 
 def forget_pages(path: Path) -> None:
     """Drops the pages of all files below a directory from the kernel's page cache."""
-    for file in (file for file in path.rglob("*") if file.is_file()):
+    for file in filter(Path.is_file, path.rglob("*")):
         descriptor = os.open(file, os.O_RDONLY)
         os.fsync(descriptor)  # Pages not yet written cannot be dropped.
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)

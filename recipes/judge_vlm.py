@@ -24,6 +24,7 @@ from genrl.data.store import find_stores, open_stores
 from genrl.envs.environment import state_rewards
 from genrl.envs.tasks import get_task, normalised_score
 from genrl.infra.checkpoint import atomic_write
+from genrl.infra.errors import UserError
 from genrl.run.prompting import PromptedModel, load_model
 
 EPISODE_REWARDS = 1000
@@ -79,12 +80,20 @@ def judged(task: str, cosines: NDArray[np.float32], rewards: NDArray[np.float64]
 
 
 def clips(model: PromptedModel, config: JudgeConfig) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """(N, E) unit embeddings of clips and (N, S) states of the frames that end them."""
+    """(N, E) unit embeddings of clips and (N, S) states of the frames that end them.
+
+    Raises:
+        UserError: If the data are of another body or VLM, or lack embeddings or states.
+    """
     name, embeddings, states = model.model.spec.vlm, [], []
     for store in open_stores(find_stores(config.data)):
+        checksum, rows = store.embedding_info(name).checksum, store.embedded_rows(name)
+        model.model.check_spec(f"--data {store.path}", domain=store.spec.domain, vlm_checksum=checksum)
+        if not store.spec.state_dim:
+            raise UserError(f"{store.path} has no simulator states, from which rewards are computed")
         chosen = np.flatnonzero(store.present_rows(name))[:: config.every]
-        embeddings.append(store.read(f"embedding/{name}", 0, store.num_frames)[chosen].astype(np.float32))
-        states.append(store.read("state", 0, store.num_frames)[chosen])
+        embeddings.append(store.read(f"embedding/{name}", 0, rows)[chosen].astype(np.float32))
+        states.append(store.read("state", 0, rows)[chosen])
     together = np.concatenate(embeddings)
     return together / np.linalg.norm(together, axis=1, keepdims=True), np.concatenate(states)
 

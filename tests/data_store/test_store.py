@@ -296,6 +296,10 @@ def test_which_rows_have_an_embedding_is_noted_and_read_from_older_stores(tmp_pa
         assert older.present_rows("mini").tolist() == expected.tolist()
     (path / layout.TABLE_FILE).write_text(json.dumps(table))
     assert Store.open(path).present_rows("mini").tolist() == expected.tolist()
+    write_counting(path, [30])  # which have no embeddings yet
+    assert Store.open(path).present_rows("mini").tolist() == [*expected.tolist(), *[False] * 30]
+    with pytest.raises(UserError, match="genrl embed"):
+        Store.open(path).present_rows("other")
 
 
 def test_a_column_of_very_many_holes_is_not_noted(tmp_path, monkeypatch) -> None:

@@ -114,15 +114,21 @@ class Store:
         return min(self._columns[name].rows, self.num_frames) if name in self._columns else 0
 
     def present_rows(self, name: str) -> Array:
-        """(N,) bool, whether a row has an embedding; an older store is read for it, shard by shard."""
+        """(N,) bool, whether a row has an embedding; an older store is read for it, shard by shard.
+
+        Raises:
+            UserError: If the store has no such column, or a file of it is damaged.
+        """
+        self.embedding_info(name)
         present = np.zeros(self.num_frames, bool)
         noted = self._columns[name].present
         if noted is not None:
             for start, count in noted:
                 present[start : start + count] = True
             return present
-        for start in range(0, self.num_frames, self.shard_frames):
-            stop = min(start + self.shard_frames, self.num_frames)
+        rows = self.embedded_rows(name)
+        for start in range(0, rows, self.shard_frames):
+            stop = min(start + self.shard_frames, rows)
             present[start:stop] = self.read(f"embedding/{name}", start, stop).any(axis=1)
         return present
 
