@@ -207,8 +207,8 @@ def create_array(path: Path, name: str, dtype: str, row: tuple[int, ...], shard_
     chunk = math.gcd(together, shard_frames)
     item_bytes = np.dtype(dtype).itemsize
     little_endian = {"name": "bytes", "configuration": {"endian": "little"}}
-    # Measured on rendered frames: shuffling bytes gains nothing, shuffling bits makes files half as large again. Bytes do
-    # without blosc, inside which zstd is slower both ways; wider numbers gain by its shuffle.
+    # Measured on rendered frames: shuffling bytes gains nothing, shuffling bits makes files half as large again.
+    # So bytes do without blosc, inside which zstd is slower both ways; wider numbers gain by its shuffle.
     blosc = {"cname": "zstd", "clevel": 5, "shuffle": "shuffle", "typesize": item_bytes, "blocksize": 0}
     zstd = {"name": "zstd", "configuration": {"level": 5}}
     compression = zstd if item_bytes == 1 else {"name": "blosc", "configuration": blosc}
