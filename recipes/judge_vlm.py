@@ -5,7 +5,10 @@
 A policy that follows its prompt perfectly does what the VLM believes the prompt to mean. For each task of the benchmark
 this looks at clips of the data with simulator states: how the reward of the state that ends a clip goes with the cosine
 of clip and prompt, and what the clips that fit best are worth, beside the best there are. Where the first is low and
-the second high, no policy learns the task from that VLM. Rewards are read for this measurement alone.
+the second high, no policy learns the task from that VLM. Whether the text or the embeddings of clips are to blame says
+what the clips are worth that a linear map of the embeddings finds, fitted to the rewards of every other block of clips
+and judged on the rest: where that is high the embeddings tell the task apart, and the text points elsewhere. Rewards
+are read for this measurement alone.
 """
 
 from __future__ import annotations
@@ -29,6 +32,10 @@ from genrl.run.prompting import PromptedModel, load_model
 
 EPISODE_REWARDS = 1000
 """Control steps of an episode: a reward that lasted would give so many times itself."""
+BLOCK_CLIPS = 128
+"""Clips in a row that a linear map is either fitted to or judged on: neighbours are alike, an episode has as many."""
+RIDGE = 0.1
+"""Penalty of the linear map's weights."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +59,8 @@ def main(config: JudgeConfig) -> dict[str, dict[str, float]]:
     embeddings, states = clips(model, config)
     rows = {}
     for task, prompt in chosen_prompts(ScoreConfig(model=config.model), model.model.spec.domain):
-        cosines = embeddings @ model.prompt(prompt).embedding.numpy()
         rewards = state_rewards(task, states)
-        rows[task] = judged(task, cosines, rewards, config.best)
+        rows[task] = judged(task, embeddings, model.prompt(prompt).embedding.numpy(), rewards, config.best)
         print(task, {name: round(value, 2) for name, value in rows[task].items()}, flush=True)
     if config.out is not None:
         result = {"clips": len(states), "best": config.best, "tasks": rows}
@@ -62,9 +68,21 @@ def main(config: JudgeConfig) -> dict[str, dict[str, float]]:
     return rows
 
 
-def judged(task: str, cosines: NDArray[np.float32], rewards: NDArray[np.float64], best: int) -> dict[str, float]:
-    """Scores of all clips, of those that fit best and of the best there are, and what fit has to do with reward."""
-    fitting = np.argsort(-cosines)[:best]
+def judged(
+    task: str, embeddings: NDArray[np.float32], text: NDArray[np.float32], rewards: NDArray[np.float64], best: int
+) -> dict[str, float]:
+    """Scores of clips that are chosen in several ways, and what fit has to do with reward.
+
+    Args:
+        task: Whose scale scores are on.
+        embeddings: (N, E) of clips.
+        text: (E,) of the prompt.
+        rewards: (N,) of the states that end them.
+        best: How many clips are chosen.
+    """
+    cosines = embeddings @ text
+    apart = np.arange(len(rewards)) // BLOCK_CLIPS % 2 == 1
+    reading = embeddings[apart] @ linear_map(embeddings[~apart], rewards[~apart])
 
     def score(chosen: NDArray[np.float64]) -> float:
         value = normalised_score(get_task(task), float(chosen.mean()) * EPISODE_REWARDS)
@@ -73,10 +91,19 @@ def judged(task: str, cosines: NDArray[np.float32], rewards: NDArray[np.float64]
 
     return {
         "all": score(rewards),
-        "fitting": score(rewards[fitting]),
+        "fitting": score(rewards[np.argsort(-cosines)[:best]]),
+        "readable": score(rewards[apart][np.argsort(-reading)[:best]]),
         "best": score(np.sort(rewards)[-best:]),
         "correlation": float(np.corrcoef(cosines, rewards)[0, 1]),
     }
+
+
+def linear_map(embeddings: NDArray[np.float32], rewards: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(E,) weights of a ridge regression of rewards on embeddings, both less their mean."""
+    centred = embeddings.astype(np.float64) - embeddings.mean(0)
+    gram = centred.T @ centred + RIDGE * np.eye(embeddings.shape[1])
+    weights: NDArray[np.float64] = np.linalg.solve(gram, centred.T @ (rewards - rewards.mean()))
+    return weights
 
 
 def clips(model: PromptedModel, config: JudgeConfig) -> tuple[NDArray[np.float32], NDArray[np.float64]]:

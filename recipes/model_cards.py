@@ -92,10 +92,10 @@ def prediction_table(report: Json) -> str:
 
 def judged_table(report: Json) -> str:
     """What the clips are worth that a VLM finds to fit each task's prompt best (`recipes/judge_vlm.py`)."""
-    numbers = ("fitting", "best", "all", "correlation")
+    numbers = ("fitting", "readable", "best", "all", "correlation")
     rows = [[f"`{task}`", *(f"{row[name]:.2f}" for name in numbers)] for task, row in report["tasks"].items()]
     rows.append(["mean", *(f"{mean(row[name] for row in report['tasks'].values()):.2f}" for name in numbers)])
-    return table(["task", "fit best", "best there are", "all", "correlation"], rows)
+    return table(["task", "fit best", "linear map", "best there are", "all", "correlation"], rows)
 
 
 def task_table(report: Json) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,6 +59,25 @@ def test_prompts_are_packed_with_their_episodes(store: Path, tmp_path: Path) -> 
     pack(PackConfig((tmp_path / "said",), tmp_path / "said.npz"))
     (path,) = draw(DrawConfig(tmp_path / "said.npz", tmp_path / "again", workers=1))
     assert Store.open(path).episodes.prompt == ("walk", "", "fall – slowly")
+
+
+def test_stores_of_one_name_are_drawn_apart(store: Path, tmp_path: Path) -> None:
+    for run in ("first", "second"):
+        shutil.copytree(store, tmp_path / run / "data" / "round_000")
+    shutil.copytree(store, tmp_path / "other")
+    pack(
+        PackConfig(
+            (tmp_path / "first" / "data", tmp_path / "second" / "data", tmp_path / "other"), tmp_path / "all.npz"
+        )
+    )
+    drawn = draw(DrawConfig(tmp_path / "all.npz", tmp_path / "again", workers=1))
+    assert [path.name for path in drawn] == ["first-data-round_000", "second-data-round_000", "other"]
+    assert all(Store.open(path).num_frames == Store.open(store).num_frames for path in drawn)
+
+
+def test_a_store_named_twice_is_refused(store: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="named twice"):
+        pack_stores([store, store], tmp_path / "all.npz")
 
 
 def test_an_interrupted_drawing_goes_on_to_the_same_store(packed: Path, tmp_path: Path, monkeypatch) -> None:

@@ -104,6 +104,13 @@ def test_the_checksum_tells_weights_apart() -> None:
     assert tiny_vlm(0).checksum == tiny_vlm(0).checksum != tiny_vlm(1).checksum
 
 
+def test_a_new_text_tower_keeps_the_checksum_a_new_video_tower_does_not() -> None:
+    known, texts, videos = tiny_vlm(0), tiny_vlm(0), tiny_vlm(0)
+    texts.text.load_state_dict(tiny_vlm(1).text.state_dict())
+    videos.video.load_state_dict(tiny_vlm(1).video.state_dict())
+    assert texts.checksum == known.checksum != videos.checksum
+
+
 def test_a_directory_of_something_else_is_refused(tmp_path) -> None:
     from genrl.infra.checkpoint import save_checkpoint
 

@@ -65,12 +65,14 @@ class PackedStore:
 def pack_stores(paths: Sequence[Path], out: Path) -> int:
     """Writes the trajectories of stores to a file; returns its size in bytes.
 
+    Stores of one name, as those of several runs are, get the names of the directories above them too.
+
     Raises:
         UserError: If a store keeps no simulator states.
     """
     arrays: dict[str, Any] = {}
     facts: list[dict[str, Any]] = []
-    for number, path in enumerate(paths):
+    for number, (path, name) in enumerate(zip(paths, distinct_names(paths), strict=True)):
         store = Store.open(path)
         if not store.spec.state_dim:
             raise UserError(f"{path} keeps no simulator states, so that its frames could not be drawn again")
@@ -85,11 +87,25 @@ def pack_stores(paths: Sequence[Path], out: Path) -> int:
         }
         arrays |= {f"{number}/source": store.episodes.source, f"{number}/length": store.episodes.length}
         words = {"sources": list(store.sources), "prompts": list(store.episodes.prompt)}
-        facts.append({"name": path.name, "spec": dataclasses.asdict(store.spec)} | words)
+        facts.append({"name": name, "spec": dataclasses.asdict(store.spec)} | words)
     meta = json.dumps({"format": FORMAT, "resolution": RESOLUTION, "stores": facts})
     with atomic_path(out) as aside, aside.open("wb") as stream:
         np.savez(stream, meta=np.array(meta), **arrays)
     return out.stat().st_size
+
+
+def distinct_names(paths: Sequence[Path]) -> list[str]:
+    """A name for each path: its last part, and as many before it as tell it from the others."""
+    parts = [path.resolve().parts for path in paths]
+    if len(set(parts)) < len(parts):
+        raise UserError("a store is named twice; name each once")
+    names = [own[-1] for own in parts]
+    for depth in range(2, max(map(len, parts), default=0) + 1):
+        names = [
+            "-".join(own[1:][-depth:]) if names.count(name) > 1 else name
+            for own, name in zip(parts, names, strict=True)
+        ]
+    return names
 
 
 def read_packed(file: Path) -> list[PackedStore]:

@@ -40,13 +40,17 @@ class MiniVLM(nn.Module):
 
     @property
     def checksum(self) -> str:
-        """First 12 hexadecimal digits of the sha256 over everything that an embedding depends on."""
-        digest = hashlib.sha256(repr(self.config).encode())
-        tokens = self.text.tokens
-        for tensor in (*self.state_dict().values(), tokens.vectors, tokens.scales, tokens.weights):
+        """First 12 hexadecimal digits of the sha256 over everything that the embedding of a video depends on.
+
+        The text tower is left out: one that is learnt anew over the same video tower (`genrl train-vlm --video-tower`)
+        means the same space, so stores and models go on with it.
+        """
+        config = self.config
+        sizes = (config.frames_per_clip, config.image_size, config.channels, config.feature_dim, config.hidden_dim)
+        digest = hashlib.sha256(repr((config.embed_dim, *sizes)).encode())
+        for tensor in self.video.state_dict().values():
             # Shipped weights are half precision; digest them as such, whatever they are held in.
-            stored = tensor.half() if tensor.is_floating_point() else tensor
-            digest.update(stored.detach().cpu().contiguous().numpy().tobytes())
+            digest.update(tensor.detach().half().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()[:12]
 
     def save(self, directory: Path, meta: dict | None = None) -> None:

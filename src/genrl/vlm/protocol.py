@@ -28,7 +28,7 @@ class VideoLanguageModel(Protocol):
 
     @property
     def checksum(self) -> str:
-        """Short digest of everything that an embedding depends on, recorded beside what it produced."""
+        """Short digest of everything that a video's embedding depends on, recorded beside what it produced."""
         ...
 
     def embed_video(self, clips: Tensor) -> Tensor:
