@@ -33,7 +33,7 @@ from genrl.run.prompting import PromptedModel, load_model
 EPISODE_REWARDS = 1000
 """Control steps of an episode: a reward that lasted would give so many times itself."""
 BLOCK_CLIPS = 128
-"""Clips in a row that a linear map is either fitted to or judged on: neighbours are alike, an episode has as many."""
+"""Clips in a row that a linear map is either fitted to or judged on, of about two episodes: neighbours are alike."""
 RIDGE = 0.1
 """Penalty of the linear map's weights."""
 
@@ -110,7 +110,7 @@ def clips(model: PromptedModel, config: JudgeConfig) -> tuple[NDArray[np.float32
     """(N, E) unit embeddings of clips and (N, S) states of the frames that end them.
 
     Raises:
-        UserError: If the data are of another body or VLM, or lack embeddings or states.
+        UserError: If the data are of another body or VLM, too few, or lack embeddings or states.
     """
     name, embeddings, states = model.model.spec.vlm, [], []
     for store in open_stores(find_stores(config.data)):
@@ -122,6 +122,10 @@ def clips(model: PromptedModel, config: JudgeConfig) -> tuple[NDArray[np.float32
         embeddings.append(store.read(f"embedding/{name}", 0, rows)[chosen].astype(np.float32))
         states.append(store.read("state", 0, rows)[chosen])
     together = np.concatenate(embeddings)
+    if len(together) < 2 * BLOCK_CLIPS:
+        raise UserError(
+            f"--data has {len(together)} clips; {2 * BLOCK_CLIPS} are needed: more data, or a smaller --every"
+        )
     return together / np.linalg.norm(together, axis=1, keepdims=True), np.concatenate(states)
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from genrl.data.store import Store, StoreWriter
 from genrl.infra.errors import UserError
+from genrl.interop import trajectories
 from genrl.interop.trajectories import RESOLUTION, pack_stores, read_packed
 from genrl.run.collect import CollectConfig, collect
 from genrl.run.data import DrawConfig, PackConfig, draw, pack
@@ -65,19 +66,24 @@ def test_stores_of_one_name_are_drawn_apart(store: Path, tmp_path: Path) -> None
     for run in ("first", "second"):
         shutil.copytree(store, tmp_path / run / "data" / "round_000")
     shutil.copytree(store, tmp_path / "other")
-    pack(
-        PackConfig(
-            (tmp_path / "first" / "data", tmp_path / "second" / "data", tmp_path / "other"), tmp_path / "all.npz"
-        )
-    )
+    again = tmp_path / "second" / ".." / "other"  # named twice counts once
+    named = (tmp_path / "first" / "data", tmp_path / "second" / "data", tmp_path / "other", again)
+    pack(PackConfig(named, tmp_path / "all.npz"))
     drawn = draw(DrawConfig(tmp_path / "all.npz", tmp_path / "again", workers=1))
     assert [path.name for path in drawn] == ["first-data-round_000", "second-data-round_000", "other"]
     assert all(Store.open(path).num_frames == Store.open(store).num_frames for path in drawn)
 
 
-def test_a_store_named_twice_is_refused(store: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="named twice"):
-        pack_stores([store, store], tmp_path / "all.npz")
+def test_a_file_with_two_stores_of_one_name_is_refused_before_anything_is_drawn(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(store, tmp_path / "second" / store.name)
+    with monkeypatch.context() as patch:
+        patch.setattr(trajectories, "distinct_names", lambda paths: [path.name for path in paths])  # as files once were
+        pack_stores([store, tmp_path / "second" / store.name], tmp_path / "old.npz")
+    with pytest.raises(UserError, match="several stores of one name"):
+        draw(DrawConfig(tmp_path / "old.npz", tmp_path / "again", workers=1))
+    assert not (tmp_path / "again").exists()
 
 
 def test_an_interrupted_drawing_goes_on_to_the_same_store(packed: Path, tmp_path: Path, monkeypatch) -> None:

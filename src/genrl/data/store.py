@@ -213,7 +213,7 @@ class Store:
 
 
 def find_stores(paths: Sequence[Path | str]) -> list[Path]:
-    """Directories of stores: each path is a store, or a directory that holds stores.
+    """Directories of stores: each path is a store, or a directory that holds stores. One named twice counts once.
 
     Raises:
         UserError: If a path is neither.
@@ -231,7 +231,7 @@ def find_stores(paths: Sequence[Path | str]) -> list[Path]:
                 f"{path} is neither an episode store nor a directory of stores; make one with `genrl collect`"
             )
         found.extend(inside)
-    return list(dict.fromkeys(found))
+    return list({path.resolve(): path for path in found}.values())
 
 
 def open_stores(paths: Sequence[Path | str], cache_bytes: int = CACHE_BYTES) -> list[Store]:

@@ -95,15 +95,12 @@ def pack_stores(paths: Sequence[Path], out: Path) -> int:
 
 
 def distinct_names(paths: Sequence[Path]) -> list[str]:
-    """A name for each path: its last part, and as many before it as tell it from the others."""
-    parts = [path.resolve().parts for path in paths]
-    if len(set(parts)) < len(parts):
-        raise UserError("a store is named twice; name each once")
+    """A name for each of several paths: its last part, and as many before it as tell it from the others."""
+    parts = [path.resolve().parts[1:] for path in paths]  # without the root
     names = [own[-1] for own in parts]
     for depth in range(2, max(map(len, parts), default=0) + 1):
         names = [
-            "-".join(own[1:][-depth:]) if names.count(name) > 1 else name
-            for own, name in zip(parts, names, strict=True)
+            "-".join(own[-depth:]) if names.count(name) > 1 else name for own, name in zip(parts, names, strict=True)
         ]
     return names
 

@@ -192,6 +192,8 @@ def draw(config: DrawConfig) -> list[Path]:
         raise UserError(f"--workers must be at least 1, got {config.workers}")
     stores = read_packed(config.file)
     paths = [config.out / store.name for store in stores]
+    if len(set(paths)) < len(paths):
+        raise UserError(f"{config.file} has several stores of one name, which would be drawn as one; pack them again")
     for store, path in zip(stores, paths, strict=True):
         with ProgressReport(len(store.state), description=f"drawing {store.name}", unit="frame") as progress:
             frames = draw_store(store, path, config.look, config.workers, progress.advance)
