@@ -4,8 +4,10 @@
 
 The policy acts in the simulator. From states on its way, the model imagines what the same policy does next. Both are
 rewarded as in learning, by their latent states alone. Where imagination is rewarded and reality is not, the world model
-is what limits. Writes OUT/diagnosis.json, and OUT/diagnosis.png: what happened above what was imagined, window by
-window, and the prompt's target in the last row.
+is what limits; so it is where what happens surprises it more (`surprise_real`, the divergence in nats of each frame's
+posterior from what the dynamics expected) than it does on the general policy's way (`genrl learn --updates 0`). Writes
+OUT/diagnosis.json, and OUT/diagnosis.png: what happened above what was imagined, window by window, and the prompt's
+target in the last row.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from genrl.envs.environment import make_env
 from genrl.infra.checkpoint import atomic_write
 from genrl.infra.media import write_png
 from genrl.models.state import LatentState, cat_states, stack_states
+from genrl.nn.distributions import kl_divergence
 from genrl.run.prompting import TARGET_CANDIDATES, load_model
 
 HORIZON = 16
@@ -79,11 +82,13 @@ def main(config: DiagnoseConfig) -> None:
         return aligned_reward(pairs, best_offset(pairs, "best_window", WINDOW))
 
     ensemble = world_model.rssm.ensemble
+    expected = world_model.rssm.dynamics.head(states.deter)
     result = {
         "prompt": policy.info["prompt"],
         "task_reward": float(np.mean([episode[2] for episode in episodes])),
         "latent_reward_real": float(reward(real).mean()),
         "latent_reward_imagined": float(reward(imagined).mean()),
+        "surprise_real": float(kl_divergence(states.logits, expected).mean()),
         "disagreement_real": None if ensemble is None else float(ensemble.disagreement(real.deter).mean()),
         "disagreement_imagined": None if ensemble is None else float(ensemble.disagreement(imagined.deter).mean()),
     }
