@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import replace
 
@@ -165,6 +166,46 @@ def test_the_actor_that_acts_is_the_average_of_those_so_far() -> None:
 def test_an_average_that_never_moves_is_refused() -> None:
     with pytest.raises(ValueError, match="behavior.average"):
         BehaviorConfig(average=1.0)
+
+
+@pytest.mark.parametrize("discrete", [False, True])
+def test_an_anchored_policy_stays_near_what_it_goes_on_from(discrete) -> None:
+    config = replace(CONFIG, actor_critic=replace(SMALL, gradient="reinforce" if discrete else "dynamics"))
+    distances = {}
+    for anchor in (0.0, 100.0):
+        torch.manual_seed(0)
+        free = make_learner(config, discrete)
+        start = copy.deepcopy(free.actor_critic.actor)
+        learner = BehaviorLearner(free.model, free.target, replace(config, anchor=anchor), free.actor_critic)
+        for _ in range(30):
+            metrics = learner.update(some_starts(learner))
+        features = some_starts(learner, 64).features
+        distances[anchor] = learner.actor.distance(start, features).mean().item()
+        assert ("actor/distance" in metrics) == bool(anchor)
+    assert 0 < distances[100.0] < 0.2 * distances[0.0]
+
+
+def test_distances_of_policies_are_those_known_by_hand() -> None:
+    features = torch.zeros(1, 4)
+    one, two = (Actor(4, 2, False, 1, 8) for _ in range(2))
+    for actor, means in ((one, (0.5, -0.25)), (two, (0.0, 0.25))):
+        torch.nn.init.zeros_(actor.network.output.weight)
+        with torch.no_grad():
+            actor.network.output.bias.copy_(torch.cat([torch.tensor(means).atanh(), torch.zeros(2)]))
+    torch.testing.assert_close(one.distance(two, features), torch.tensor([0.25]))  # (0.5^2 + 0.5^2) / 2
+    assert one.distance(one, features) == 0
+    one, two = (Actor(4, 2, True, 1, 8) for _ in range(2))
+    for actor, logits in ((one, (0.0, 0.0)), (two, (math.log(3.0), 0.0))):
+        torch.nn.init.zeros_(actor.network.output.weight)
+        with torch.no_grad():
+            actor.network.output.bias.copy_(torch.tensor(logits))
+    p = torch.tensor([0.75, 0.25]) * 0.99 + 0.005  # the share of the uniform distribution
+    torch.testing.assert_close(one.distance(two, features), (0.5 * (0.5 / p).log()).sum()[None])
+
+
+def test_an_anchor_that_pushes_away_is_refused() -> None:
+    with pytest.raises(ValueError, match="anchor"):
+        BehaviorConfig(anchor=-1.0)
 
 
 def test_a_target_that_is_too_short_is_refused() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -14,8 +15,8 @@ from genrl.infra.errors import UserError
 from tests.models.tiny import tiny_model
 
 
-def make_policy() -> Policy:
-    model = tiny_model()
+def make_policy(code: Literal["sample", "probabilities"] = "sample") -> Policy:
+    model = tiny_model(code=code)
     return Policy.build(model, Actor(model.config.world_model.rssm.feature_dim, 3, False, 1, 8), 1, 8)
 
 
@@ -36,6 +37,16 @@ def test_acting_follows_the_world_models_posterior_and_the_actors_mean() -> None
     states, _ = policy.rssm.observe(stoch, stoch, before, is_first)
     expected = policy.actor.best(states.features)[0]
     np.testing.assert_allclose(np.array(actions), expected.numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_a_policy_that_reads_probabilities_leaves_nothing_to_chance(tmp_path: Path) -> None:
+    policy = make_policy("probabilities")
+    policy.save(tmp_path)
+    runs = []
+    for seed, reader in enumerate((policy, Policy.load(tmp_path))):
+        reader.reset(seed)
+        runs.append([reader.act(frame) for frame in frames(3)])
+    np.testing.assert_array_equal(runs[0], runs[1])
 
 
 def test_a_seed_gives_the_same_actions_and_leaves_the_global_generator_alone() -> None:

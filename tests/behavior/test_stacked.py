@@ -20,7 +20,7 @@ from tests.models.tiny import tiny_model
 
 ADAM = OptimizerConfig(3e-3, 1e-5, clip=0.05)
 SMALL = ActorCriticConfig(num_layers=2, hidden_dim=16, horizon=6, target_update_every=2, actor=ADAM, critic=ADAM)
-CONFIG = BehaviorConfig(SMALL, window=3, average=0.9)
+CONFIG = BehaviorConfig(SMALL, window=3, average=0.9, anchor=0.1)
 NUM, ROWS = 3, 4
 
 

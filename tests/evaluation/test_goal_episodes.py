@@ -78,10 +78,10 @@ def test_an_episode_that_ends_early_is_cut_there() -> None:
 
 def test_windows_lie_within_one_goal_that_has_been_followed_for_a_while() -> None:
     episodes = run(GoalConfig(hold=(40, 60), noise=(0.0,)), steps=300)
-    states, goals = episodes.windows(10)
-    assert len(goals) > 10 and states.logits.shape[:2] == (len(goals), 10)
+    logits, goals = episodes.windows(10)
+    assert len(goals) > 10 and logits.shape[:2] == (len(goals), 10)
     # The policy writes its goal into the logits.
-    assert (states.logits[:, :, 0] == goals[:, None]).all()
+    assert (logits[:, :, 0] == goals[:, None]).all()
     numbers = episodes.goals[..., 0]
     for goal in goals:
         rows = (numbers == goal[0]).sum(1).max()
@@ -89,8 +89,8 @@ def test_windows_lie_within_one_goal_that_has_been_followed_for_a_while() -> Non
 
 
 def test_without_goals_held_for_long_there_are_no_windows() -> None:
-    states, goals = run(GoalConfig(hold=(2, 3)), steps=60).windows(10)
-    assert len(goals) == 0 and len(states.logits) == 0
+    logits, goals = run(GoalConfig(hold=(2, 3)), steps=60).windows(10)
+    assert len(goals) == 0 and len(logits) == 0
 
 
 @pytest.mark.parametrize("options", [{"hold": (0, 5)}, {"hold": (6, 5)}, {"noise": ()}, {"noise": (-0.1,)}])

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from genrl.models.connector import clip_embeddings
+from genrl.models.state import LatentState
+from genrl.nn.distributions import straight_through
 from tests.models.tiny import tiny_batch, tiny_model
 
 
@@ -26,6 +28,21 @@ def test_the_connector_reads_unit_root_mean_square() -> None:
     connector = tiny_model().connector
     embedding = F.normalize(torch.randn(3, 10), dim=-1)
     torch.testing.assert_close(connector.inputs(embedding).square().mean(-1), torch.ones(3))
+
+
+def test_the_connector_learns_from_draws_where_the_world_model_carries_probabilities() -> None:
+    model, batch = tiny_model(code="probabilities"), tiny_batch()
+    posterior = model.world_model.observe(batch.frames, batch.action, batch.is_first)
+    clips = clip_embeddings(batch.embedding, 4)
+    sampled = tiny_model()
+    sampled.load_state_dict(model.state_dict())
+    torch.manual_seed(1)
+    loss = model.connector.loss(clips, posterior)
+    torch.manual_seed(1)
+    drawn = LatentState(posterior.deter, straight_through(posterior.logits.detach()), posterior.logits)
+    torch.testing.assert_close(loss, sampled.connector.loss(clips, drawn))
+    target = model.target(batch.embedding[:, 0], 3, align=False)
+    assert target.stoch.amax(-1).eq(1).all()
 
 
 def test_the_connector_never_moves_the_world_model() -> None:

@@ -9,7 +9,7 @@ from genrl.models.decoder import reconstruction_loss
 from genrl.models.encoder import frames_from_images, normalise_frames
 from genrl.models.rssm import balanced_kl
 from genrl.models.state import LatentState
-from genrl.nn.distributions import kl_divergence
+from genrl.nn.distributions import kl_divergence, mixed_probs, straight_through
 from tests.models.tiny import tiny_batch, tiny_model
 
 
@@ -35,6 +35,33 @@ def test_a_posterior_does_not_depend_on_the_past() -> None:
     whole, _ = world_model.encode(batch.frames)
     alone, _ = world_model.encode(batch.frames[:, 5])
     torch.testing.assert_close(whole[:, 5], alone, rtol=1e-4, atol=1e-5)
+
+
+def test_probabilities_as_code_are_what_observing_filtering_and_imagining_carry() -> None:
+    world_model, batch = tiny_model(code="probabilities").world_model, tiny_batch()
+    rssm, dynamics = world_model.rssm, world_model.rssm.dynamics
+    states = world_model.observe(batch.frames, batch.action, batch.is_first)
+    assert states.stoch.equal(mixed_probs(states.logits))
+    # A sampled model's GRU that is given probabilities goes the same way; nothing is left to chance.
+    sampled = tiny_model().world_model
+    sampled.load_state_dict(world_model.state_dict())
+    expected, _ = sampled.rssm.observe(states.logits, mixed_probs(states.logits), batch.action, batch.is_first)
+    torch.testing.assert_close(states.deter, expected.deter)
+    embed, state = world_model.encoder(normalise_frames(batch.frames)), dynamics.zero_state(2, torch.device("cpu"))
+    for t in range(batch.action.shape[1]):
+        state = rssm.filter(state, batch.action[:, t], embed[:, t])
+        torch.testing.assert_close(state.features, states.features[:, t])
+    imagined = dynamics.rollout(state, batch.action)
+    assert imagined.stoch.equal(mixed_probs(imagined.logits))
+
+
+def test_dynamics_that_read_probabilities_learn_from_samples_too() -> None:
+    rssm = tiny_model(code="probabilities").world_model.rssm
+    logits = torch.randn(5, 2, 3, 4)
+    sample = straight_through(logits)
+    learnt_from = rssm.learn_from(logits, sample)
+    assert learnt_from[::2].equal(mixed_probs(logits)[::2]) and learnt_from[1::2].equal(sample[1::2])
+    assert tiny_model().world_model.rssm.learn_from(logits, sample).equal(sample)
 
 
 def test_the_decoder_equals_its_layers_applied_one_after_the_other() -> None:

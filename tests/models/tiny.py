@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 
@@ -12,10 +14,15 @@ from genrl.models.world_model import WorldModelConfig
 
 
 def tiny_model(
-    action_dim: int = 3, embed_dim: int = 10, discrete: bool = False, frames_per_clip: int = 4, ensemble: int = 0
+    action_dim: int = 3,
+    embed_dim: int = 10,
+    discrete: bool = False,
+    frames_per_clip: int = 4,
+    ensemble: int = 0,
+    code: Literal["sample", "probabilities"] = "sample",
 ) -> FoundationModel:
     """Model of a few thousand parameters, trainable."""
-    rssm = RssmConfig(deter_dim=8, hidden_dim=8, num_variables=3, num_classes=4, ensemble=ensemble)
+    rssm = RssmConfig(deter_dim=8, hidden_dim=8, num_variables=3, num_classes=4, ensemble=ensemble, code=code)
     bounds = ((-1.0,) * action_dim, (1.0,) * action_dim)
     spec = ModelSpec(
         "walker", "fast", "side", action_dim, 2, 0.025, *bounds, discrete, "test", "0", embed_dim, frames_per_clip

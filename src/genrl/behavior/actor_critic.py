@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from genrl.infra.optim import OptimizerConfig
-from genrl.nn.distributions import TwoHot, mixed_probs, straight_through
+from genrl.nn.distributions import TwoHot, kl_divergence, mixed_probs, straight_through
 from genrl.nn.layers import MLP
 from genrl.nn.returns import ReturnNormalizer
 
@@ -93,6 +93,12 @@ class Actor(nn.Module):
     def best(self, features: Tensor) -> Tensor:
         """(..., F) -> (..., A) the action to act with: the mean, or the likeliest class."""
         return straight_through(self.network(features), mode=True) if self.discrete else self.normal(features)[0]
+
+    def distance(self, other: Actor, features: Tensor) -> Tensor:
+        """(..., F) -> (...,) mean squared difference of the mean actions; of one-hot actions the KL to the other's."""
+        if self.discrete:
+            return kl_divergence(self.network(features).unsqueeze(-2), other.network(features).unsqueeze(-2))
+        return (self.normal(features)[0] - other.normal(features)[0]).square().mean(-1)
 
     def log_prob(self, features: Tensor, action: Tensor) -> Tensor:
         """(...,) log-density (or log-probability) of (..., A) actions."""

@@ -16,6 +16,7 @@ from genrl.behavior.learner import BehaviorConfig, BehaviorLearner
 from genrl.infra.checkpoint import load_checkpoint, save_checkpoint
 from genrl.infra.config import from_dict, to_dict
 from genrl.infra.errors import UserError
+from genrl.models.encoder import normalise_frames
 from genrl.models.foundation import FoundationModel
 from genrl.models.state import LatentState
 from genrl.nn.layers import MLP
@@ -148,11 +149,11 @@ class GoalPolicy:
     @torch.no_grad()
     def act(self, frames: NDArray[np.uint8], goals: Tensor) -> tuple[Tensor, Tensor]:
         """(N, h, w, 3) uint8 frames, (N, E) goals -> (N, A) actions, (N, S, K) posterior logits of the frames."""
-        logits, stoch = self._world_model.encode(torch.from_numpy(frames).to(self.action.device))
-        deter = self._world_model.rssm.dynamics.step(self._state, self.action, mode=True).deter
-        self._state = LatentState(deter, stoch, logits)
+        images = normalise_frames(torch.from_numpy(frames).to(self.action.device))
+        embed = self._world_model.encoder(images)
+        self._state = self._world_model.rssm.filter(self._state, self.action, embed)
         self.action = self._general.actor(goals).best(self._state.features)
-        return self.action, logits
+        return self.action, self._state.logits
 
 
 class GeneralLearner(BehaviorLearner):

@@ -36,6 +36,9 @@ class BehaviorConfig:
     """Leave out the last full window, as the original does."""
     doubt: float = 0.0
     """Weight of the ensemble's disagreement, in nats a variable, that is taken off the reward; 0 as the original."""
+    anchor: float = 0.0
+    """Weight of the distance from the policy that learning goes on from (`warm_start`), in imagined states: the model
+    knows what that one does. 0 as the original, which starts from random weights."""
     average: float = 0.0
     """Decay per update of a running average of the actor's weights, which acts in the end, such as 0.99; with 0 the
     last weights act, as in the original."""
@@ -44,8 +47,8 @@ class BehaviorConfig:
     def __post_init__(self) -> None:
         if not 0.0 <= self.average < 1.0:
             raise ValueError(f"behavior.average must lie in [0, 1), got {self.average}")
-        if self.doubt < 0:
-            raise ValueError(f"behavior.doubt must be 0 or more, got {self.doubt}")
+        if min(self.doubt, self.anchor) < 0:
+            raise ValueError(f"behavior.doubt and anchor must be 0 or more, got {self.doubt} and {self.anchor}")
 
 
 class BehaviorLearner:
@@ -77,11 +80,14 @@ class BehaviorLearner:
         if target.stoch.shape[1] < steps:
             raise ValueError(f"the target has {target.stoch.shape[1]} steps; horizon + 1 = {steps} are needed")
         self.target = target.map(lambda x: x[:, :steps]).detach()
+        anchored = config.anchor and actor_critic is not None
         if actor_critic is None:
             feature_dim, spec = model.config.world_model.rssm.feature_dim, model.spec
             actor_critic = ActorCritic(config.actor_critic, feature_dim, spec.action_dim, spec.discrete)
         self.actor_critic = actor_critic.to(self.target.stoch.device)
         self.actor = self.actor_critic.actor
+        # Not part of the state: whoever resumes begins from the same networks.
+        self.anchor = copy.deepcopy(self.actor).requires_grad_(False) if anchored else None
         if config.average:
             self.actor = copy.deepcopy(self.actor).requires_grad_(False)
         self.actor_optimizer = self.optimizer(self.actor_critic.actor.parameters(), config.actor_critic.actor)
@@ -176,6 +182,10 @@ class BehaviorLearner:
             ),
             "loss/critic": self.actor_critic.critic_loss(states[:, :-1], returns),
         }
+        if self.anchor is not None:
+            distance = self.actor_critic.actor.distance(self.anchor, states[:, :-2])
+            losses["loss/actor"] = losses["loss/actor"] + self.config.anchor * distance
+            metrics["actor/distance"] = self.mean(distance.detach())
         with torch.no_grad():
             metrics |= {
                 "imagined/reward": self.mean(aligned),

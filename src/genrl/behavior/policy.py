@@ -18,7 +18,6 @@ from genrl.infra.units import to_units
 from genrl.models.encoder import Encoder, normalise_frames
 from genrl.models.foundation import FoundationModel, ModelSpec
 from genrl.models.rssm import RSSM, RssmConfig
-from genrl.models.state import LatentState
 
 FORMAT = "genrl-policy"
 
@@ -79,10 +78,9 @@ class Policy(nn.Module):
         """(h, w, 3) uint8 frame -> (A,) action in the environment's own units; (N, ...) for N episodes at once."""
         frames = torch.as_tensor(np.ascontiguousarray(frame), device=self.action.device)
         frames = frames[None] if self.single else frames
-        logits, stoch = self.rssm.posterior(self.encoder(normalise_frames(frames)), generator=self.generator)
-        # At an episode's first frame sample, action and recurrent state are zero, and the step is taken all the same.
-        deter = self.rssm.dynamics.step(self.state, self.action, mode=True).deter
-        self.state = LatentState(deter, stoch, logits)
+        embed = self.encoder(normalise_frames(frames))
+        # At an episode's first frame code, action and recurrent state are zero, and the step is taken all the same.
+        self.state = self.rssm.filter(self.state, self.action, embed, self.generator)
         self.action = self.actor.best(self.state.features)
         action = self.to_units(self.action.cpu().numpy())
         return action[0] if self.single else action

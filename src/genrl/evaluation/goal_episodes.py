@@ -13,8 +13,6 @@ from torch import Tensor
 from genrl.behavior.general import GoalPolicy
 from genrl.data.episode import Episode
 from genrl.evaluation.environments import Environments
-from genrl.models.state import LatentState
-from genrl.nn.distributions import straight_through
 
 SETTLING_STEPS = 20
 """Env steps towards a goal before what happens counts as reaching it."""
@@ -66,11 +64,11 @@ class GoalEpisodes:
             )
         return parts
 
-    def windows(self, length: int) -> tuple[LatentState, Tensor]:
+    def windows(self, length: int) -> tuple[Tensor, Tensor]:
         """Windows of posteriors that lie within one goal, after some time for the policy to reach it.
 
         Returns:
-            (M, length, ...) states whose recurrent part is left zero, and (M, E) their goals.
+            (M, length, S, K) logits, and (M, E) their goals.
         """
         logits, goals = [], []
         for first in range(SETTLING_STEPS, self.goals.shape[1] - length + 1, length):
@@ -80,11 +78,8 @@ class GoalEpisodes:
             logits.append(self.logits[same, first : first + length])
             goals.append(self.goals[same, first])
         if not logits or not sum(map(len, logits)):
-            return LatentState(*(self.logits.new_zeros(0, length, 1) for _ in range(3))), self.goals[:0, 0]
-        together = torch.cat(logits)
-        return LatentState(together.new_zeros(*together.shape[:2], 1), straight_through(together), together), torch.cat(
-            goals
-        )
+            return self.logits[:0, :length], self.goals[:0, 0]
+        return torch.cat(logits), torch.cat(goals)
 
 
 @torch.no_grad()

@@ -17,12 +17,18 @@ from genrl.nn.layers import hidden_layers
 
 @dataclass(frozen=True)
 class ConnectorConfig:
-    """The connector has the world model's sizes."""
+    """The connector has the world model's sizes, or a GRU and layers of its own."""
 
     kl_scale: float = 0.8
     """Weight of the KL that trains the connector (the original's shared KL function gives it 0.8 of 1)."""
     unused_inputs: int = 0
     """Inputs that are always zero; the original has one for each frame of a clip."""
+    units: int | None = None
+    """Units of GRU and layers; by default the world model's."""
+
+    def __post_init__(self) -> None:
+        if self.units is not None and self.units < 1:
+            raise ValueError(f"connector.units must be at least 1, got {self.units}")
 
 
 class Connector(nn.Module):
@@ -36,11 +42,11 @@ class Connector(nn.Module):
         super().__init__()
         self.config = config
         self.embed_dim = embed_dim
+        self.draws = rssm.code != "sample"
         input_dim = embed_dim + config.unused_inputs
-        self.dynamics = SequenceModel(input_dim, rssm.deter_dim, rssm.hidden_dim, rssm.num_variables, rssm.num_classes)
-        self.initial_deter = nn.Sequential(
-            *hidden_layers(input_dim, rssm.hidden_dim, 2), nn.Linear(rssm.hidden_dim, rssm.deter_dim)
-        )
+        deter_dim, hidden_dim = config.units or rssm.deter_dim, config.units or rssm.hidden_dim
+        self.dynamics = SequenceModel(input_dim, deter_dim, hidden_dim, rssm.num_variables, rssm.num_classes)
+        self.initial_deter = nn.Sequential(*hidden_layers(input_dim, hidden_dim, 2), nn.Linear(hidden_dim, deter_dim))
 
     def inputs(self, embedding: Tensor) -> Tensor:
         """(..., E) unit embeddings -> (..., E + unused) with unit root mean square per entry."""
@@ -76,7 +82,9 @@ class Connector(nn.Module):
 
         The value includes the opposite side's share (constant for the connector), so that it reads as a KL.
         """
-        predicted = self.predict(embedding, posterior.stoch.detach(), mode)
+        # Of a frame's probabilities a prompt means one draw or another, not their mixture.
+        stoch = straight_through(posterior.logits.detach(), mode) if self.draws else posterior.stoch.detach()
+        predicted = self.predict(embedding, stoch, mode)
         kl = kl_divergence(predicted.logits, posterior.logits.detach())
         return self.config.kl_scale * kl + (1 - self.config.kl_scale) * kl.detach()
 

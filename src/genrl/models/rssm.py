@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +11,9 @@ from torch import Tensor, nn
 from genrl.models.ensemble import DynamicsEnsemble
 from genrl.models.sequence_model import LogitsHead, SequenceModel
 from genrl.models.state import LatentState
-from genrl.nn.distributions import kl_divergence, straight_through
+from genrl.nn.distributions import kl_divergence, mixed_probs, straight_through
+
+Code = Literal["sample", "probabilities"]
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,9 @@ class RssmConfig:
     """Categorical variables S."""
     num_classes: int = 32
     """Classes K of each."""
+    code: Code = "sample"
+    """What GRU and policy read of a frame: a draw from its posterior, as the original, or the posterior's
+    probabilities, which hide nothing by chance. The decoder reads samples either way."""
     ensemble: int = 0
     """Heads that tell how sure the dynamics are (`DynamicsEnsemble`); the original has none."""
 
@@ -45,7 +51,7 @@ class RSSM(nn.Module):
     def __init__(self, config: RssmConfig, embed_dim: int, action_dim: int) -> None:
         super().__init__()
         sizes = (config.hidden_dim, config.num_variables, config.num_classes)
-        self.dynamics = SequenceModel(action_dim, config.deter_dim, *sizes)
+        self.dynamics = SequenceModel(action_dim, config.deter_dim, *sizes, sampled=config.code == "sample")
         self.posterior_head = LogitsHead(embed_dim, *sizes)
         self.ensemble: DynamicsEnsemble | None = None
         if config.ensemble:
@@ -78,12 +84,28 @@ class RSSM(nn.Module):
         output.weight.mul_(scale[:, None])
         output.bias.sub_(logits.mean(0)).mul_(scale)
 
+    def read(self, logits: Tensor, sample: Tensor) -> Tensor:
+        """(..., S, K) logits and samples -> (..., S, K) what GRU and policy read of frames."""
+        return sample if self.dynamics.sampled else mixed_probs(logits)
+
+    def learn_from(self, logits: Tensor, sample: Tensor) -> Tensor:
+        """(B, ..., S, K) logits and samples -> what the GRU learns from, which reads probabilities in the end.
+
+        Every second window has samples, which keep the dynamics from relying on the last digit of a probability: their
+        open-loop predictions go less wrong then.
+        """
+        if self.dynamics.sampled:
+            return sample
+        code = self.read(logits, sample)
+        drawn = torch.arange(len(code), device=code.device) % 2 == 1
+        return torch.where(drawn.view(-1, *[1] * (code.ndim - 1)), sample, code)
+
     def observe(self, logits: Tensor, stoch: Tensor, action: Tensor, is_first: Tensor) -> tuple[LatentState, Tensor]:
-        """Runs the recurrence along known posterior samples.
+        """Runs the recurrence along known posteriors.
 
         Args:
             logits: (B, T, S, K) of the posterior.
-            stoch: (B, T, S, K) its samples.
+            stoch: (B, T, S, K) what the GRU reads of each frame (`read`).
             action: (B, T, A) actions that led to each frame.
             is_first: (B, T) True where an episode starts.
 
@@ -94,6 +116,23 @@ class RSSM(nn.Module):
         zeros = stoch.new_zeros(stoch.shape[0], self.dynamics.deter_dim)
         deter = self.dynamics.unroll(before, action, zeros, keep=1.0 - is_first.to(stoch.dtype))
         return LatentState(deter, stoch, logits), self.dynamics.head(deter)
+
+    def filter(
+        self, state: LatentState, action: Tensor, embed: Tensor, generator: torch.Generator | None = None
+    ) -> LatentState:
+        """One step of `observe`, for whoever acts.
+
+        Args:
+            state: (B, ...) before; zeros before an episode's first frame, whose action is zero too.
+            action: (B, A) done since.
+            embed: (B, embed_dim) of the frame that it led to.
+            generator: Source of the draw.
+
+        Returns:
+            (B, ...) posterior state.
+        """
+        logits = self.posterior_head(embed)
+        return LatentState(self.dynamics.advance(state, action), self.dynamics.code(logits, False, generator), logits)
 
 
 def balanced_kl(posterior_logits: Tensor, prior_logits: Tensor, balance: float, free_nats: float) -> Tensor:

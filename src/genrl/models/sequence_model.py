@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from genrl.models.state import LatentState, stack_states
-from genrl.nn.distributions import straight_through
+from genrl.nn.distributions import mixed_probs, straight_through
 from genrl.nn.gru import LayerNormGRU
 from genrl.nn.layers import hidden_layers
 
@@ -33,10 +33,20 @@ class SequenceModel(nn.Module):
 
     Args:
         action_dim: Size of what conditions a step (an action; for the connector an embedding).
+        sampled: Whether a state's `stoch` is a draw, or the probabilities themselves (`RssmConfig.code`).
     """
 
-    def __init__(self, action_dim: int, deter_dim: int, hidden_dim: int, num_variables: int, num_classes: int) -> None:
+    def __init__(
+        self,
+        action_dim: int,
+        deter_dim: int,
+        hidden_dim: int,
+        num_variables: int,
+        num_classes: int,
+        sampled: bool = True,
+    ) -> None:
         super().__init__()
+        self.sampled = sampled
         self.action_dim = action_dim
         self.deter_dim = deter_dim
         self.stoch_shape = (num_variables, num_classes)
@@ -49,11 +59,15 @@ class SequenceModel(nn.Module):
         stoch = torch.zeros(batch_size, *self.stoch_shape, device=device)
         return LatentState(torch.zeros(batch_size, self.deter_dim, device=device), stoch, stoch)
 
+    def code(self, logits: Tensor, mode: bool = False, generator: torch.Generator | None = None) -> Tensor:
+        """(..., S, K) logits -> (..., S, K) what is carried on: a draw, its mode, or (not `sampled`) probabilities."""
+        return straight_through(logits, mode, generator) if self.sampled else mixed_probs(logits)
+
     def unroll(self, stoch: Tensor, action: Tensor, deter: Tensor, keep: Tensor | None = None) -> Tensor:
         """Recurrent states of a sequence whose samples are known.
 
         Args:
-            stoch: (B, T, S, K) sample BEFORE each step.
+            stoch: (B, T, S, K) code BEFORE each step.
             action: (B, T, A) action of each step.
             deter: (B, D) recurrent state before the first step.
             keep: (B, T) 0 where an episode starts, else 1: multiplies sample, action and recurrent state.
@@ -68,10 +82,14 @@ class SequenceModel(nn.Module):
 
     def step(self, state: LatentState, action: Tensor, mode: bool = False) -> LatentState:
         """One imagined step: (..., A) action from a state to the dynamics' sample (or mode) of the next."""
-        projected = self.cell.project(self.input(torch.cat([state.stoch.flatten(-2), action], dim=-1)))
-        deter = self.cell.step(projected, state.deter)
+        deter = self.advance(state, action)
         logits = self.head(deter)
-        return LatentState(deter, straight_through(logits, mode), logits)
+        return LatentState(deter, self.code(logits, mode), logits)
+
+    def advance(self, state: LatentState, action: Tensor) -> Tensor:
+        """(..., A) action from a state -> (..., D) the next recurrent state."""
+        projected = self.cell.project(self.input(torch.cat([state.stoch.flatten(-2), action], dim=-1)))
+        return self.cell.step(projected, state.deter)
 
     def rollout(
         self, state: LatentState, actions: Tensor, mode: bool = False, reset_every: int | None = None

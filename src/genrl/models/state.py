@@ -15,7 +15,7 @@ class LatentState:
 
     Attributes:
         deter: (..., D) recurrent state h_t.
-        stoch: (..., S, K) one-hot sample of s_t with straight-through gradients.
+        stoch: (..., S, K) one-hot sample of s_t with straight-through gradients, or probabilities (`RssmConfig.code`).
         logits: (..., S, K) unnormalised log-probabilities that stoch was drawn from.
     """
 

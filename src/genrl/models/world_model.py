@@ -68,7 +68,8 @@ class WorldModel(nn.Module):
 
     def observe(self, frames: Tensor, action: Tensor, is_first: Tensor, mode: bool = False) -> LatentState:
         """Posterior states of (B, T) frames, for whoever needs states and no losses."""
-        return self.rssm.observe(*self.encode(frames, mode), action, is_first)[0]
+        logits, stoch = self.encode(frames, mode)
+        return self.rssm.observe(logits, self.rssm.read(logits, stoch), action, is_first)[0]
 
     def losses(
         self, frames: Tensor, action: Tensor, is_first: Tensor, reward: Tensor | None = None, mode: bool = False
@@ -114,7 +115,8 @@ class WorldModel(nn.Module):
         self, logits: Tensor, stoch: Tensor, action: Tensor, is_first: Tensor
     ) -> tuple[dict[str, Tensor], LatentState, dict[str, Tensor]]:
         """The part of `losses` that needs no frames: KL of given posteriors (B, T, S, K) and the dynamics."""
-        posterior, prior_logits = self.rssm.observe(logits, stoch, action, is_first)
+        code = self.rssm.learn_from(logits, stoch)
+        posterior, prior_logits = self.rssm.observe(logits, code, action, is_first)
         kl = balanced_kl(logits, prior_logits, self.config.kl_balance, self.config.free_nats)
         metrics = {"posterior_entropy": entropy(logits.detach()), "prior_entropy": entropy(prior_logits.detach())}
         losses = {"kl": kl}

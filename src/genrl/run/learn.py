@@ -216,14 +216,23 @@ def make_learner(model: PromptedModel, prompts: Sequence[Prompt], config: LearnC
     steps = config.behavior.actor_critic.horizon + 1
     targets = [model.target(prompt, steps, config.target_candidates) for prompt in prompts]
     networks = [_networks(model, prompt, config) for prompt in prompts]
+    behavior = config.behavior
+    if not goes_on(model, config):
+        behavior = replace(behavior, anchor=0.0)  # Nothing is worth staying near.
     if len(prompts) == 1:
-        return BehaviorLearner(model.model, targets[0], config.behavior, networks[0])
-    return StackedLearner(model.model, cat_states(targets), config.behavior, networks)
+        return BehaviorLearner(model.model, targets[0], behavior, networks[0])
+    return StackedLearner(model.model, cat_states(targets), behavior, networks)
+
+
+def goes_on(model: PromptedModel, config: LearnConfig) -> bool:
+    """Whether learning starts from the model's general policy."""
+    return config.warm_start and model.general is not None
 
 
 def _networks(model: PromptedModel, prompt: Prompt, config: LearnConfig) -> ActorCritic:
     torch.manual_seed(config.seed)
-    if config.warm_start and model.general is not None:
+    if goes_on(model, config):
+        assert model.general is not None
         return model.general.bind(model.goal(prompt))
     spec, feature_dim = model.model.spec, model.model.config.world_model.rssm.feature_dim
     networks = ActorCritic(config.behavior.actor_critic, feature_dim, spec.action_dim, spec.discrete)

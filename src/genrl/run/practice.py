@@ -35,7 +35,6 @@ from genrl.infra.rundir import Run, seed_update
 from genrl.models.latents import LatentCache
 from genrl.models.learner import LatentLearner, select
 from genrl.models.state import LatentState, cat_states
-from genrl.nn.distributions import straight_through
 from genrl.run.embed import EmbedConfig, embed
 from genrl.run.learn import fitting_behavior
 from genrl.run.pretrain import PREDICTION_WINDOWS, StageConfig, prediction_errors
@@ -252,8 +251,8 @@ class Practising:
     def _starts(self, number: int, goals: Tensor) -> LatentState:
         """(N, ...) starts: half of them states of the data, half data-free."""
         batch = self.cache.batch(self.windows.rows(number))
-        stoch = straight_through(batch.logits)
-        states = self.model.world_model.rssm.observe(batch.logits, stoch, batch.action, batch.is_first)[0]
+        rssm = self.model.world_model.rssm
+        states = rssm.observe(batch.logits, rssm.dynamics.code(batch.logits), batch.action, batch.is_first)[0]
         half = replace(self.config.starts, num_starts=len(goals) // 2)
         # The last quarter is warmed up by the policy, on its way to the goals that it will be given.
         actor = self.policy.actor(goals[-(half.num_starts // 2) :])
@@ -308,11 +307,12 @@ class Practising:
     def _real_reward(self, episodes: GoalEpisodes) -> dict[str, float]:
         """Mean aligned reward of what happened, where a goal was held for long enough; nan where none was."""
         length = self.config.behavior.actor_critic.horizon + 1
-        states, goals = episodes.windows(length)
+        logits, goals = episodes.windows(length)
         if not len(goals):
             return {"practice/real_reward": float("nan")}
         self.policy_learner.target = self.model.target(goals, length, align=False)
-        reward = self.policy_learner.reward(states).mean(1)
+        code = self.model.world_model.rssm.dynamics.code(logits)
+        reward = self.policy_learner.reward(LatentState(logits.new_zeros(*logits.shape[:2], 1), code, logits)).mean(1)
         rewards = {"practice/real_reward": float(reward.mean())}
         if self.texts is not None:
             similarity = goals @ self.model.aligner.align(self.texts).T
