@@ -14,6 +14,7 @@ from genrl.interop.inert_pickle import Name, StandIn
 from genrl.interop.snapshot import Snapshot, StoredTensor, find_module, setting, state_tensors
 from genrl.interop.snapshot_import import find_agent, import_model, left_out
 from genrl.models.foundation import ModelSpec
+from genrl.models.rssm import RssmConfig
 from tests.interop.pickles import RELEASE, SNAPSHOT
 
 BOUNDS = ((-1.0,) * 3, (1.0,) * 3)
@@ -48,7 +49,7 @@ def test_both_forms_give_the_same_model(file: Path) -> None:
         assert left_out(snapshot, agent, model) == {"_acting_behavior": 33, "optimisers and caches": 331}
     assert model.spec == SPEC
     sizes = model.config.world_model
-    assert dataclasses.astuple(sizes.rssm) == (32, 32, 4, 6, 0) and sizes.cnn_depth == 4
+    assert sizes.rssm == RssmConfig(32, 32, num_variables=4, num_classes=6) and sizes.cnn_depth == 4
     assert (sizes.kl_scale, sizes.kl_balance, sizes.free_nats) == (0.6, 0.85, 1.0)
     assert (sizes.reward_head, sizes.reward_head_layers, sizes.reward_head_units) == (True, 2, 32)
     assert (model.config.connector.kl_scale, model.config.connector.unused_inputs) == (0.8, 8)
