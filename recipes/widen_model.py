@@ -3,7 +3,12 @@
     python recipes/widen_model.py --model stickman-mini --out wider
 
 Every unit becomes two alike whose outgoing weights share the former one's, unevenly, so that they part when training
-goes on (`genrl practice`). The connector keeps its size, the general policy reads both halves.
+goes on: with `genrl practice`, or before it in the latent stage, which wants to be told the sizes (here of a mini one):
+
+    genrl pretrain mini --start wider --data DATA --joint.updates 0 --model.world-model.rssm.deter-dim 512
+        --model.world-model.rssm.hidden-dim 512 --model.connector.units 256
+
+The connector keeps its size, the general policy reads both halves.
 Source: Net2WiderNet, arXiv 1511.05641, section 3.
 """
 
@@ -19,7 +24,6 @@ from torch import Tensor, nn
 from genrl.behavior.general import GeneralPolicy
 from genrl.infra.checkpoint import load_checkpoint
 from genrl.models.foundation import FoundationModel
-from genrl.models.rssm import Code
 from genrl.models.sequence_model import SequenceModel
 from genrl.run.prompting import GENERAL, model_directory
 
@@ -30,9 +34,6 @@ class WidenConfig:
 
     model: str = "stickman-mini"
     out: Path = Path("wider")
-    code: Code | None = None
-    """What GRU and policy read of a frame from now on; by default what they did. Probabilities change what is computed:
-    let the dynamics learn before anything else does."""
     unevenness: float = 0.5
     """Standard deviation of what one half has more than the other, in those of the weights."""
     seed: int = 0
@@ -43,7 +44,7 @@ def main(config: WidenConfig) -> None:
     torch.manual_seed(config.seed)
     directory = model_directory(config.model)
     model, facts = FoundationModel.load(directory), load_checkpoint(directory)[1]
-    wider = widened(model, config.code, config.unevenness)
+    wider = widened(model, config.unevenness)
     wider.save(config.out, updates=facts.get("updates", {}), measured=facts.get("measured", {}))
     if (directory / GENERAL).is_dir():
         widened_policy(GeneralPolicy.load(directory / GENERAL, model), model, wider, config.unevenness).save(
@@ -52,14 +53,14 @@ def main(config: WidenConfig) -> None:
     print(f"{config.out}: {wider.config.world_model.rssm.deter_dim} units")
 
 
-def widened(model: FoundationModel, code: Code | None, unevenness: float) -> FoundationModel:
+def widened(model: FoundationModel, unevenness: float) -> FoundationModel:
     """The model with twice the units in GRU and layers of its dynamics."""
     config, rssm = model.config, model.config.world_model.rssm
     if rssm.ensemble or config.world_model.reward_head:
         raise ValueError("models with an ensemble or a reward head are not widened; both read the recurrent state")
     if rssm.deter_dim != rssm.hidden_dim and config.connector.units is None:
         raise ValueError("the connector of a model with deter-dim unlike hidden-dim cannot keep its size")
-    wide = replace(rssm, deter_dim=2 * rssm.deter_dim, hidden_dim=2 * rssm.hidden_dim, code=code or rssm.code)
+    wide = replace(rssm, deter_dim=2 * rssm.deter_dim, hidden_dim=2 * rssm.hidden_dim)
     connector = replace(config.connector, units=config.connector.units or rssm.deter_dim)
     wider = FoundationModel(
         replace(config, world_model=replace(config.world_model, rssm=wide), connector=connector), model.spec

@@ -61,7 +61,7 @@ def test_a_wider_model_and_its_policy_do_the_same(widen_model: ModuleType, tmp_p
 
 def test_the_two_halves_of_a_unit_part_when_training_goes_on(widen_model: ModuleType) -> None:
     model, batch = tiny_model(), tiny_batch()
-    wider = widen_model.widened(model, "probabilities", 0.5)
+    wider = widen_model.widened(model, 0.5)
     states = wider.world_model.observe(batch.frames, batch.action, batch.is_first)
     wider.world_model.rssm.dynamics.head(states.deter).square().mean().backward()
     gradient = wider.world_model.rssm.dynamics.cell.gates.weight.grad
@@ -71,4 +71,4 @@ def test_the_two_halves_of_a_unit_part_when_training_goes_on(widen_model: Module
 
 def test_what_else_reads_the_recurrent_state_is_not_widened(widen_model: ModuleType) -> None:
     with pytest.raises(ValueError, match="ensemble"):
-        widen_model.widened(tiny_model(ensemble=2), None, 0.5)
+        widen_model.widened(tiny_model(ensemble=2), 0.5)

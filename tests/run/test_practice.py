@@ -129,8 +129,9 @@ def test_learning_starts_from_the_general_policy(made: Made, tmp_path: Path) -> 
     bound = prompted.general.bind(prompted.goal(prompted.prompt("walking"))).actor.state_dict()
     assert all(value.equal(bound[name]) for name, value in Policy.load(result.policy).actor.state_dict().items())
     (fresh,) = learn(replace(config, warm_start=False, updates=4, out=tmp_path / "fresh"))
-    (again,) = learn(replace(config, model=str(model), updates=4, out=tmp_path / "again"))
-    # A model without one: as without the option.
+    anchored = replace(config.behavior, anchor=1.0)
+    (again,) = learn(replace(config, model=str(model), updates=4, behavior=anchored, out=tmp_path / "again"))
+    # A model without one: as without the option, and with nothing to stay near.
     cold, same = (Policy.load(r.policy).actor.state_dict() for r in (fresh, again))
     assert all(value.equal(same[name]) for name, value in cold.items())
 

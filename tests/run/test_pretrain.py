@@ -129,6 +129,23 @@ def test_a_world_model_is_taken_over_and_left_alone_by_the_latent_stage(data, tm
     assert not after["connector.dynamics.head.output.weight"].equal(before["connector.dynamics.head.output.weight"])
 
 
+def test_a_model_that_learnt_with_samples_changes_over_to_probabilities(data, tmp_path: Path) -> None:
+    config = pretrain_config(*data, tmp_path / "first")
+    first = pretrain(config)
+    world_model = config.model.world_model
+    model = replace(
+        config.model, world_model=replace(world_model, rssm=replace(world_model.rssm, code="probabilities"))
+    )
+    changed = replace(
+        config, out=tmp_path / "second", start=str(first), model=model, joint=replace(config.joint, updates=0)
+    )
+    second = FoundationModel.load(pretrain(changed))
+    assert second.config.world_model.rssm.code == "probabilities" and not second.world_model.rssm.dynamics.sampled
+    wider = replace(model, world_model=replace(world_model, rssm=replace(world_model.rssm, deter_dim=24)))
+    with pytest.raises(UserError, match="other sizes"):
+        pretrain(replace(changed, out=tmp_path / "third", model=wider))
+
+
 def test_all_of_a_model_is_taken_over_with_its_general_policy_when_the_vlm_has_moved(data, tmp_path: Path) -> None:
     config = pretrain_config(*data, tmp_path / "first")
     first = pretrain(config)

@@ -13,8 +13,6 @@ from genrl.models.sequence_model import LogitsHead, SequenceModel
 from genrl.models.state import LatentState
 from genrl.nn.distributions import kl_divergence, mixed_probs, straight_through
 
-Code = Literal["sample", "probabilities"]
-
 
 @dataclass(frozen=True)
 class RssmConfig:
@@ -28,7 +26,7 @@ class RssmConfig:
     """Categorical variables S."""
     num_classes: int = 32
     """Classes K of each."""
-    code: Code = "sample"
+    code: Literal["sample", "probabilities"] = "sample"
     """What GRU and policy read of a frame: a draw from its posterior, as the original, or the posterior's
     probabilities, which hide nothing by chance. The decoder reads samples either way."""
     ensemble: int = 0
@@ -84,28 +82,22 @@ class RSSM(nn.Module):
         output.weight.mul_(scale[:, None])
         output.bias.sub_(logits.mean(0)).mul_(scale)
 
-    def read(self, logits: Tensor, sample: Tensor) -> Tensor:
-        """(..., S, K) logits and samples -> (..., S, K) what GRU and policy read of frames."""
-        return sample if self.dynamics.sampled else mixed_probs(logits)
-
     def learn_from(self, logits: Tensor, sample: Tensor) -> Tensor:
         """(B, ..., S, K) logits and samples -> what the GRU learns from, which reads probabilities in the end.
 
-        Every second window has samples, which keep the dynamics from relying on the last digit of a probability: their
-        open-loop predictions go less wrong then.
+        Every second window has samples: data-free imagination starts from some (`initial_states`).
         """
         if self.dynamics.sampled:
             return sample
-        code = self.read(logits, sample)
-        drawn = torch.arange(len(code), device=code.device) % 2 == 1
-        return torch.where(drawn.view(-1, *[1] * (code.ndim - 1)), sample, code)
+        drawn = torch.arange(len(sample), device=sample.device) % 2 == 1
+        return torch.where(drawn.view(-1, *[1] * (sample.ndim - 1)), sample, mixed_probs(logits))
 
     def observe(self, logits: Tensor, stoch: Tensor, action: Tensor, is_first: Tensor) -> tuple[LatentState, Tensor]:
         """Runs the recurrence along known posteriors.
 
         Args:
             logits: (B, T, S, K) of the posterior.
-            stoch: (B, T, S, K) what the GRU reads of each frame (`read`).
+            stoch: (B, T, S, K) what the GRU reads of each frame (`SequenceModel.code`).
             action: (B, T, A) actions that led to each frame.
             is_first: (B, T) True where an episode starts.
 

@@ -68,8 +68,8 @@ class WorldModel(nn.Module):
 
     def observe(self, frames: Tensor, action: Tensor, is_first: Tensor, mode: bool = False) -> LatentState:
         """Posterior states of (B, T) frames, for whoever needs states and no losses."""
-        logits, stoch = self.encode(frames, mode)
-        return self.rssm.observe(logits, self.rssm.read(logits, stoch), action, is_first)[0]
+        logits = self.rssm.posterior_head(self.encoder(normalise_frames(frames)))
+        return self.rssm.observe(logits, self.rssm.dynamics.code(logits, mode), action, is_first)[0]
 
     def losses(
         self, frames: Tensor, action: Tensor, is_first: Tensor, reward: Tensor | None = None, mode: bool = False

@@ -50,6 +50,8 @@ def _adopt_world_model(model: FoundationModel, source: FoundationModel, option: 
     theirs, ours = source.config.world_model, model.config.world_model
     if not theirs.rssm.ensemble:  # A fresh ensemble is as good as any before its training.
         ours = replace(ours, rssm=replace(ours.rssm, ensemble=0))
+    # No size: the weights fit, and the latent stage teaches the dynamics to read another code.
+    ours = replace(ours, rssm=replace(ours.rssm, code=theirs.rssm.code))
     if theirs != ours:
         raise UserError(f"{option} has other sizes or losses than --model.world-model; choose its preset")
     model.world_model.load_state_dict(model.world_model.state_dict() | source.world_model.state_dict())
