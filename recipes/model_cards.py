@@ -98,6 +98,23 @@ def judged_table(report: Json) -> str:
     return table(["task", "fit best", "linear map", "best there are", "all", "correlation"], rows)
 
 
+def ranked_table(report: Json) -> str:
+    """How well latent rewards order what happened, over a body's tasks (`recipes/rank_rewards.py`)."""
+    ways = [name for name in report["tasks"]["mean"] if "best" in report["tasks"]["mean"][name]]
+    rows = [[name, *(f"{report['tasks']['mean'][name][key]:.2f}" for key in ("best", "correlation"))] for name in ways]
+    return table(["reward", "score of the best hundredth", "rank correlation"], rows)
+
+
+def held_table(report: Json) -> str:
+    """What doing a task is worth to the latent reward, and holding a pose of it (`recipes/rank_rewards.py`)."""
+    gaits = {task: row["doing and holding"] for task, row in report["tasks"].items()}
+    rows = [
+        [f"`{task}`" if task != "mean" else task, f"{row['done']:.2f}", f"{row['held']:.2f}"]
+        for task, row in gaits.items()
+    ]
+    return table(["task", "doing it", "holding a pose"], rows)
+
+
 def task_table(report: Json) -> str:
     """Every task with its prompt and bounds, and what doing nothing and random actions get (`reference_returns.py`)."""
     rows = []
@@ -140,6 +157,8 @@ TABLES: dict[str, tuple[str, Callable[[Json], str]]] = {
     "tasks": ("task_returns.json", task_table),
     "vlms": ("", vlm_table),
     "stickman-vlm": ("stickman_mini_training/vlm.json", judged_table),
+    "stickman-rewards": ("stickman_mini_training/rewards.json", ranked_table),
+    "stickman-held": ("stickman_mini_training/rewards.json", held_table),
     **{f"{body}-scores": (f"{body}_mini_training/scores.json", score_table) for body in ("walker", "stickman")},
     **{
         f"{body}-prediction": (f"{body}_mini_training/prediction.json", prediction_table)

@@ -70,7 +70,8 @@ def test_it_trains_measures_and_after_a_stop_ends_with_the_same_weights(config, 
 
 def test_a_kept_video_tower_stays_as_it_is_while_words_are_learnt(config, tmp_path) -> None:
     first = train_vlm(config)
-    words = dataclasses.replace(config, out=tmp_path / "words", video_tower=first, seed=1)
+    near = dataclasses.replace(config.learning, neighbours=4)
+    words = dataclasses.replace(config, out=tmp_path / "words", video_tower=first, seed=1, learning=near)
     old, new = load_checkpoint(first)[0], load_checkpoint(train_vlm(words))[0]
     same = {name for name in old if old[name].equal(new[name])}
     assert {name for name in old if name.startswith("video.")} <= same
@@ -110,6 +111,8 @@ def test_a_start_keeps_what_it_says_of_its_bodies_while_another_body_joins(confi
         train_vlm(dataclasses.replace(two, fresh=True, model=dataclasses.replace(TINY, feature_dim=32)))
     with pytest.raises(UserError, match="exclude each other"):
         dataclasses.replace(two, video_tower=first)
+    with pytest.raises(UserError, match="--learning.neighbours needs --video-tower"):
+        dataclasses.replace(two, learning=ContrastiveConfig(neighbours=8))
 
 
 def test_clips_of_a_store_join_the_puppets_and_are_measured_apart(config, tmp_path) -> None:

@@ -12,7 +12,7 @@ import torch
 from genrl.vlm.behaviours import RETRIEVAL_CLASSES
 from genrl.vlm.bodies import CONCEPTS
 from genrl.vlm.captions import load_captions
-from genrl.vlm.contrastive import ContrastiveConfig, ContrastiveLearner, LabelledClips, contrastive_loss
+from genrl.vlm.contrastive import ContrastiveConfig, ContrastiveLearner, LabelledClips, contrastive_loss, nearest
 from genrl.vlm.mini import MiniVLM
 from genrl.vlm.retrieval import measure_retrieval
 from tests.vlm.tiny import noise, tiny_vlm
@@ -105,6 +105,33 @@ def test_anchored_clips_stay_where_they_are_and_others_move() -> None:
         moved[name] = 1 - (trainer.model.eval().embed_video(clips.frames) * before).sum(-1)
     assert moved["anchored"][:8].mean() < 0.5 * moved["free"][:8].mean()
     assert moved["anchored"][8:].mean() > 2 * moved["anchored"][:8].mean()
+
+
+def test_the_nearest_of_a_clip_are_others() -> None:
+    angles = torch.tensor([0.0, 0.1, 0.3, 3.0])
+    embeddings = torch.stack([angles.cos(), angles.sin()], dim=1)
+    for chunk in (2, 1024):
+        assert nearest(embeddings, 2, chunk).tolist() == [[1, 2], [0, 2], [1, 0], [2, 1]]
+    assert nearest(embeddings, 64).shape == (4, 3)
+
+
+def test_every_second_clip_is_near_the_one_before_and_shows_something_else() -> None:
+    clips = two_classes()
+    # Clip i stands beside clip i + 8, which runs; a third of the pairs is undecided about running.
+    clips.labels[[0, 3, 6], CONCEPTS.index("run")] = -1
+    angle = torch.arange(8) * 0.5
+    one = torch.stack([angle.cos(), angle.sin()], dim=1)
+    captions = {concept: wordings[:8] for concept, wordings in load_captions().items()}
+    config = ContrastiveConfig(batch_size=64, neighbours=1)
+    trainer = ContrastiveLearner(tiny_vlm(), clips, captions, config, 2, 0, video_embeddings=torch.cat([one, one]))
+    rows, texts, shown = trainer.draw(0)
+    assert len(rows) == 64 and shown.shape == (64, 256)
+    assert (shown[torch.arange(64).repeat_interleave(4), torch.arange(256)] == 1).all()
+    pairs = [(int(a), int(b)) for a, b in rows.view(-1, 2)]
+    assert all(b == (a + 8) % 16 for a, b in pairs if a not in (8, 11, 14))
+    # Nothing near them is known not to run: their partners are drawn at random.
+    assert {b for a, b in pairs if a in (8, 11, 14)} - {0, 3, 6}
+    assert trainer.draw(0)[1] == texts
 
 
 def test_a_measurement_that_a_body_lacks_is_not_learnt() -> None:

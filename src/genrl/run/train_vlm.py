@@ -87,6 +87,8 @@ class TrainVlmConfig:
             raise UserError(
                 "--start and --video-tower exclude each other: the one moves the video tower, the other not"
             )
+        if self.learning.neighbours and self.video_tower is None:
+            raise UserError("--learning.neighbours needs --video-tower: only where a video tower stays, neighbours do")
         if not 0 <= self.own_look_share <= 1:
             raise UserError(f"--own-look-share must lie in [0, 1], got {self.own_look_share}")
         if (self.model.frames_per_clip, self.model.image_size) != (CLIP_FRAMES, SIZE):

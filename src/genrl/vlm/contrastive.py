@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from genrl.infra.compute import autocast, fast_precision
@@ -50,6 +51,10 @@ class ContrastiveConfig:
     """Clips of a batch."""
     captions_per_clip: int = 4
     """Captions drawn for each clip; texts are cheap beside clips, and there are thousands of them."""
+    neighbours: int = 0
+    """With --video-tower: every second clip of a batch is drawn from this many nearest neighbours of the one before it,
+    from those that do not show what that one is captioned with. What nearly kneels, or lies with a leg up, is rare
+    among clips drawn at random, and what a policy ends at. 0 draws all at random."""
     learning_rate: float = 1e-3
     """Of the video tower; the text tower learns at twice this rate."""
     weight_decay: float = 0.05
@@ -59,6 +64,10 @@ class ContrastiveConfig:
     """Weight of predicting the measured motion from the video embedding, so that it keeps more than the class."""
     anchor_weight: float = 5.0
     """Weight of staying where the model that training starts from has its clips."""
+
+    def __post_init__(self) -> None:
+        if self.neighbours < 0:
+            raise ValueError(f"learning.neighbours must be 0 or more, got {self.neighbours}")
 
 
 def contrastive_loss(video: Tensor, text: Tensor, shown: Tensor, scale: Tensor) -> Tensor:
@@ -123,15 +132,34 @@ class ContrastiveLearner:
         weights = np.array([CLASS_WEIGHT if CONCEPTS[c] in _CLASSES else 1.0 for c in self._members])
         self._columns = np.array(list(self._members))
         self._share = weights / weights.sum()
+        self._neighbours: NDArray[np.int64] | None = None
+        if config.neighbours:
+            assert video_embeddings is not None, "checked by whoever reads the options"
+            self._neighbours = nearest(video_embeddings, config.neighbours)
 
     def draw(self, update: int) -> tuple[Tensor, list[str], Tensor]:
         """B rows of the clips, C captions of each, and (B, B * C) who shows what; by (seed, update)."""
         rng = np.random.default_rng((self.seed, update))
         columns = rng.choice(self._columns, self.config.batch_size, p=self._share)
         rows = np.array([rng.choice(self._members[column]) for column in columns])
+        if self._neighbours is not None:
+            for i in range(1, len(rows), 2):
+                rows[i], columns[i] = self._draw_near(rows[i - 1], columns[i - 1], rng) or (rows[i], columns[i])
         said = columns.repeat(self.config.captions_per_clip)
         texts = [draw_caption(CONCEPTS[column], self.captions[CONCEPTS[column]], rng) for column in said]
         return torch.from_numpy(rows), texts, torch.from_numpy(self.clips.labels[rows][:, said])
+
+    def _draw_near(self, row: int, column: int, rng: np.random.Generator) -> tuple[int, int] | None:
+        """A clip near another one that does not show that one's concept, and a concept that it shows; None if none."""
+        assert self._neighbours is not None
+        labels, near = self.clips.labels, self._neighbours[row]
+        near = near[labels[near, column] == 0]
+        share = self._share * (labels[near][:, self._columns] == 1)
+        near, share = near[share.any(1)], share[share.any(1)]
+        if not len(near):
+            return None
+        pick = rng.integers(len(near))
+        return int(near[pick]), int(rng.choice(self._columns, p=share[pick] / share[pick].sum()))
 
     def update(self, update: int) -> dict[str, Tensor]:
         """One optimiser step."""
@@ -207,6 +235,17 @@ class ContrastiveLearner:
     def _learning_rate(self, update: int) -> float:
         rising = min(1.0, (update + 1) / self.config.warmup)
         return self.config.learning_rate * rising * 0.5 * (1 + np.cos(np.pi * min(1.0, update / self.updates)))
+
+
+def nearest(embeddings: Tensor, count: int, chunk: int = 1024) -> NDArray[np.int64]:
+    """(N, E) unit embeddings -> (N, count) rows nearest to each by cosine, itself left out."""
+    count = min(count, len(embeddings) - 1)
+    parts = []
+    for first in range(0, len(embeddings), chunk):
+        cosine = embeddings[first : first + chunk] @ embeddings.T
+        cosine.diagonal(first).fill_(-torch.inf)
+        parts.append(cosine.topk(count, dim=1).indices.cpu())
+    return torch.cat(parts).numpy()
 
 
 def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
