@@ -84,18 +84,20 @@ def judged(
     apart = np.arange(len(rewards)) // BLOCK_CLIPS % 2 == 1
     reading = embeddings[apart] @ linear_map(embeddings[~apart], rewards[~apart])
 
-    def score(chosen: NDArray[np.float64]) -> float:
-        value = normalised_score(get_task(task), float(chosen.mean()) * EPISODE_REWARDS)
-        assert value is not None, "tasks of the benchmark have bounds"
-        return value
-
     return {
-        "all": score(rewards),
-        "fitting": score(rewards[np.argsort(-cosines)[:best]]),
-        "readable": score(rewards[apart][np.argsort(-reading)[:best]]),
-        "best": score(np.sort(rewards)[-best:]),
+        "all": lasting_score(task, rewards),
+        "fitting": lasting_score(task, rewards[np.argsort(-cosines)[:best]]),
+        "readable": lasting_score(task, rewards[apart][np.argsort(-reading)[:best]]),
+        "best": lasting_score(task, np.sort(rewards)[-best:]),
         "correlation": float(np.corrcoef(cosines, rewards)[0, 1]),
     }
+
+
+def lasting_score(task: str, rewards: NDArray[np.float64]) -> float:
+    """Score of an episode that gets the mean of (N,) rewards at every control step."""
+    score = normalised_score(get_task(task), float(rewards.mean()) * EPISODE_REWARDS)
+    assert score is not None, "tasks of the benchmark have bounds"
+    return score
 
 
 def linear_map(embeddings: NDArray[np.float32], rewards: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -100,18 +100,19 @@ def judged_table(report: Json) -> str:
 
 def ranked_table(report: Json) -> str:
     """How well latent rewards order what happened, over a body's tasks (`recipes/rank_rewards.py`)."""
-    ways = [name for name in report["tasks"]["mean"] if "best" in report["tasks"]["mean"][name]]
-    rows = [[name, *(f"{report['tasks']['mean'][name][key]:.2f}" for key in ("best", "correlation"))] for name in ways]
+    of_tasks = list(report["rewards"].values())
+    numbers = {
+        name: [mean(row[name][key] for row in of_tasks) for key in ("best", "correlation")] for name in of_tasks[0]
+    }
+    rows = [[name, *(f"{number:.2f}" for number in row)] for name, row in numbers.items()]
     return table(["reward", "score of the best hundredth", "rank correlation"], rows)
 
 
 def held_table(report: Json) -> str:
     """What doing a task is worth to the latent reward, and holding a pose of it (`recipes/rank_rewards.py`)."""
-    gaits = {task: row["doing and holding"] for task, row in report["tasks"].items()}
-    rows = [
-        [f"`{task}`" if task != "mean" else task, f"{row['done']:.2f}", f"{row['held']:.2f}"]
-        for task, row in gaits.items()
-    ]
+    names = ("done", "held")
+    rows = [[f"`{task}`", *(f"{row[name]:.2f}" for name in names)] for task, row in report["poses"].items()]
+    rows.append(["mean", *(f"{mean(row[name] for row in report['poses'].values()):.2f}" for name in names)])
     return table(["task", "doing it", "holding a pose"], rows)
 
 

@@ -2,11 +2,11 @@
 
     python recipes/rank_rewards.py --model stickman-mini --data DATA --out docs/stickman_mini_training/rewards.json
 
-A policy can do no better than its reward knows. Windows of the data, as long as an imagined trajectory, are given the
+A policy learns what its reward knows. Windows of the data, as long as an imagined trajectory, are given the
 temporally aligned reward of each task's prompt, in each of its forms (`genrl.behavior.rewards`), and the cosine that
 their clips' own embeddings have with the prompt, before the aligner. For each way two figures: what the best hundredth
-of the windows would score if it lasted, which bounds a perfect policy, and the rank correlation with the true reward,
-which says whether there is a way up. Rewards of the task are read for this measurement alone.
+of the windows would score if it lasted, and the rank correlation with the true reward, which says whether there is a
+way up. Rewards of the task are read for this measurement alone.
 
 `done` and `held` tell whether a reward wants motion: what the windows are worth to `max_cosine` that do the task best,
 and what it would be worth to stand still in the best of their poses.
@@ -18,11 +18,14 @@ import json
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 import tyro
+from judge_vlm import lasting_score
+from model_cards import held_table, ranked_table
 from numpy.typing import NDArray
 from score_model import ScoreConfig, chosen_prompts
 from torch import Tensor
@@ -32,7 +35,6 @@ from genrl.behavior.rewards import REWARDS, RewardName, pairwise_reward
 from genrl.data.sampler import WindowSampler
 from genrl.data.store import find_stores, open_stores
 from genrl.envs.environment import state_rewards
-from genrl.envs.tasks import get_task, normalised_score
 from genrl.infra.checkpoint import atomic_write
 from genrl.infra.errors import UserError
 from genrl.infra.progress import ProgressReport
@@ -40,8 +42,6 @@ from genrl.models.decoder import Decoder
 from genrl.models.state import LatentState
 from genrl.run.prompting import TARGET_CANDIDATES, PromptedModel, load_model
 
-EPISODE_REWARDS = 1000
-"""Control steps of an episode: a reward that lasted would give so many times itself."""
 LENGTH = 17
 """Steps of a window: the horizon of presets `mini` and `paper`, and one more."""
 ALIGNED_OVER = 8
@@ -52,8 +52,6 @@ TEXT = "clip and text"
 """The cosine of a window's clips with the prompt."""
 BOTH = "max_cosine and text"
 """Both, each less its mean and divided by its deviation."""
-HOLDING = "doing and holding"
-"""Row of `done` and `held`."""
 
 
 @dataclass(frozen=True)
@@ -87,32 +85,30 @@ class Windows:
     simulator: NDArray[np.float64]
 
 
-def main(config: RankConfig) -> dict[str, dict[str, dict[str, float]]]:
-    """Prints and returns task -> way -> `best` and `correlation`, and task -> `gait` -> `done` and `held`."""
+def main(config: RankConfig) -> dict[str, Any]:
+    """Prints both tables; returns `rewards`, task -> way -> `judged`, and `poses`, task -> `done_and_held`."""
     torch.manual_seed(config.seed)
     model = load_model(config.model)
     windows, decoder = draw_windows(model, config), model.model.world_model.decoder
-    rows: dict[str, dict[str, dict[str, float]]] = {}
-    for task, prompt in chosen_prompts(ScoreConfig(model=config.model), model.model.spec.domain):
-        flat = windows.simulator.reshape(-1, windows.simulator.shape[-1])
-        true = state_rewards(task, flat).reshape(len(windows.simulator), -1).mean(1)
-        meant = model.prompt(prompt)
-        target = model.target(meant, LENGTH, config.target_candidates)
-        values = rewards_of(target, meant.embedding, decoder, windows)
-        rows[task] = {name: judged(task, value, true) for name, value in values.items()}
-        rows[task][HOLDING] = done_and_held(true, values["max_cosine"], decoder, windows.states, target)
-        told = {name: [round(value, 2) for value in row.values()] for name, row in rows[task].items()}
-        print(f"{task}: {told}", flush=True)
-    rows["mean"] = {
-        name: {key: float(np.mean([row[name][key] for row in rows.values()])) for key in first}
-        for name, first in next(iter(rows.values())).items()
-    }
-    for name, row in rows["mean"].items():
-        print(f"{name:22s}", "   ".join(f"{key} {value:.3f}" for key, value in row.items()))
+    flat = windows.simulator.reshape(-1, windows.simulator.shape[-1])
+    rewards, poses = {}, {}
+    prompts = chosen_prompts(ScoreConfig(model=config.model), model.model.spec.domain)
+    with ProgressReport(len(prompts), 0, "rewards", "task") as progress:
+        for done, (task, prompt) in enumerate(prompts, 1):
+            true = state_rewards(task, flat).reshape(len(windows.simulator), -1).mean(1)
+            meant = model.prompt(prompt)
+            target = model.target(meant, LENGTH, config.target_candidates)
+            values = rewards_of(target, meant.embedding, decoder, windows)
+            rewards[task] = {name: judged(task, value, true) for name, value in values.items()}
+            poses[task] = done_and_held(true, values["max_cosine"], decoder, windows.states, target)
+            progress.advance(done, task)
+    count = len(windows.simulator)
+    result = {"windows": count, "best": num_best(windows.simulator), "rewards": rewards, "poses": poses}
     if config.out is not None:
-        result = {"windows": len(windows.simulator), "best": num_best(windows.simulator), "tasks": rows}
         atomic_write(config.out, json.dumps(result, indent=2) + "\n")
-    return rows
+    print(ranked_table(result))
+    print(held_table(result))
+    return result
 
 
 def draw_windows(model: PromptedModel, config: RankConfig) -> Windows:
@@ -194,9 +190,7 @@ def done_and_held(
 
 def judged(task: str, values: NDArray[np.float32], true: NDArray[np.float64]) -> dict[str, float]:
     """What the windows would score that a reward likes best, and its rank correlation with the true one."""
-    chosen = true[np.argsort(-values)[: num_best(true)]]
-    score = normalised_score(get_task(task), float(chosen.mean()) * EPISODE_REWARDS)
-    assert score is not None, "tasks of the benchmark have bounds"
+    score = lasting_score(task, true[np.argsort(-values)[: num_best(true)]])
     return {"best": score, "correlation": float(np.corrcoef(ranks(values), ranks(true))[0, 1])}
 
 

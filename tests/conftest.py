@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
 
 # Before torch and MuJoCo are imported: tests run side by side, and a second thread on a busy core costs far more than
 # it gains.
@@ -18,3 +22,10 @@ torch.set_num_threads(1)
 def _seed() -> None:
     """No test depends on what ran before it."""
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def recipe(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
+    """Imports a script of `recipes` by its name."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "recipes"))
+    return importlib.import_module

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -17,11 +18,8 @@ from tests.models.tiny import tiny_batch, tiny_model
 
 
 @pytest.fixture
-def widen_model(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "recipes"))
-    import widen_model
-
-    return widen_model
+def widen_model(recipe: Callable[[str], ModuleType]) -> ModuleType:
+    return recipe("widen_model")
 
 
 def test_a_wider_model_and_its_policy_do_the_same(widen_model: ModuleType, tmp_path: Path) -> None:

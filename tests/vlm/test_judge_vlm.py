@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable
 from types import ModuleType
 
 import numpy as np
 import pytest
 
-RECIPES = Path(__file__).parents[2] / "recipes"
 TASK = "stickman_stand"
 
 
 @pytest.fixture
-def judge_vlm(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(RECIPES))
-    import judge_vlm
-
-    return judge_vlm
+def judge_vlm(recipe: Callable[[str], ModuleType]) -> ModuleType:
+    return recipe("judge_vlm")
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
-"""`recipes/rank_rewards.py` says what a perfect policy could reach by each latent reward."""
+"""`recipes/rank_rewards.py` says how well latent rewards order what really happened."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable
 from types import ModuleType
 
 import numpy as np
@@ -12,16 +12,12 @@ import torch
 from genrl.models.decoder import Decoder
 from genrl.models.state import LatentState
 
-RECIPES = Path(__file__).parents[2] / "recipes"
 TASK = "stickman_stand"
 
 
 @pytest.fixture
-def rank_rewards(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(RECIPES))
-    import rank_rewards
-
-    return rank_rewards
+def rank_rewards(recipe: Callable[[str], ModuleType]) -> ModuleType:
+    return recipe("rank_rewards")
 
 
 def one_hot(classes: torch.Tensor) -> LatentState:
@@ -58,7 +54,7 @@ def test_who_does_as_the_target_is_worth_one_in_any_form_of_the_cosine(rank_rewa
         assert same == pytest.approx(1, abs=1e-5) and other < 0.9
 
 
-def test_holding_a_pose_of_a_gait_is_worth_less_than_the_gait_but_more_than_another_one(rank_rewards, decoder) -> None:
+def test_doing_and_holding_are_told_of_the_windows_that_do_the_task_best(rank_rewards, decoder) -> None:
     walk = torch.arange(17)[None]
     windows = one_hot(torch.cat([walk, 19 - walk]))
     latent = rank_rewards.aligned("max_cosine", decoder, windows, one_hot(walk))
