@@ -52,6 +52,10 @@ class ScoreConfig:
     preset: str = "mini"
     updates: int | None = None
     """By default the preset's."""
+    shown_share: float | None = None
+    """Share of the reward that is for what imagination shows (`--behavior.shown.share`); by default the preset's."""
+    anchor: float | None = None
+    """How strongly a policy is held near the general one (`--behavior.anchor`); by default the preset's."""
     episodes: int = 10
     jobs: int = 2
     """Policies learnt at the same time, on one thread each."""
@@ -107,8 +111,14 @@ def score_one(config: ScoreConfig, task: str, prompt: str, seed: int) -> dict[st
     """One policy: learnt, evaluated."""
     directory = config.out / f"{task}-{slug(prompt)}-seed{seed}"
     preset = PRESETS["learn"][config.preset]
+    behavior = preset.behavior
+    if config.shown_share is not None:
+        behavior = replace(behavior, shown=replace(behavior.shown, share=config.shown_share))
+    if config.anchor is not None:
+        behavior = replace(behavior, anchor=config.anchor)
     options = replace(
         preset,
+        behavior=behavior,
         model=config.model,
         vlm=config.vlm,
         prompt=(prompt,),

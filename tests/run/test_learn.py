@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
+import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -11,12 +13,14 @@ import numpy as np
 import pytest
 
 from genrl.behavior.policy import Policy
+from genrl.behavior.shown import ShownConfig
 from genrl.infra.checkpoint import load_checkpoint
 from genrl.infra.clips import ClipConfig
 from genrl.infra.errors import UserError
+from genrl.infra.logging import read_metrics
 from genrl.infra.media import read_video, write_png, write_video
 from genrl.run.imagine import ImagineConfig, imagine
-from genrl.run.learn import Learning, learn
+from genrl.run.learn import LearnConfig, Learning, learn
 from genrl.run.prompting import load_model
 from genrl.run.settling import ReturnHistory, SettleConfig
 from tests.run.tiny import learn_config, make_model
@@ -54,6 +58,40 @@ def test_a_run_killed_at_random_moments_ends_as_an_uninterrupted_one(made, tmp_p
     assert killed.history == whole.history
     for name, value in load_checkpoint(whole.policy)[0].items():
         assert value.equal(load_checkpoint(killed.policy)[0][name]), name
+
+
+def shown(config: LearnConfig, share: float = 0.5) -> LearnConfig:
+    """With so much of the reward for what imagination shows."""
+    return replace(config, behavior=replace(config.behavior, shown=ShownConfig(share, ramp=2, trajectories=2, units=8)))
+
+
+def test_a_policy_learns_from_what_imagination_shows_and_resumes(made, tmp_path: Path) -> None:
+    model, _, vlm = made
+    config = replace(shown(learn_config(model, vlm, tmp_path / "whole", updates=6)), save_every=2)
+    (whole,) = learn(config)
+    names = ("shown/seen", "shown/agreement", "imagined/shown")
+    assert all(-1 <= row[name] <= 1 for row in read_metrics(tmp_path / "whole") for name in names)
+    # As if it had been killed after four updates.
+    shutil.copytree(tmp_path / "whole", tmp_path / "killed")
+    (tmp_path / "killed" / "summary.json").unlink()
+    for checkpoint in (tmp_path / "killed" / "checkpoints").glob("*6"):
+        shutil.rmtree(checkpoint)
+    (resumed,) = learn(replace(config, out=tmp_path / "killed"))
+    for name, value in load_checkpoint(whole.policy)[0].items():
+        assert value.equal(load_checkpoint(resumed.policy)[0][name]), name
+    (without,) = learn(learn_config(model, vlm, tmp_path / "without", updates=6))
+    assert without.history != whole.history
+
+
+def test_what_imagination_shows_cannot_be_told_without_the_vlm(made, tmp_path: Path) -> None:
+    model, _, vlm = made
+    moved = shutil.copytree(Path(model), tmp_path / "model")
+    meta = json.loads((moved / "meta.json").read_text())
+    meta["spec"] |= {"vlm": "elsewhere", "vlm_source": ""}
+    (moved / "meta.json").write_text(json.dumps(meta))
+    with pytest.raises(UserError, match="behavior.shown.share"):
+        learn(replace(shown(learn_config(moved, vlm, tmp_path / "run")), vlm=None))
+    assert not (tmp_path / "run").exists()
 
 
 def test_learning_from_the_states_of_a_store(made, tmp_path: Path) -> None:

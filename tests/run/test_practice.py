@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from genrl.behavior.policy import Policy
+from genrl.behavior.shown import ShownConfig
 from genrl.data.store import Store
 from genrl.infra.checkpoint import load_checkpoint
 from genrl.infra.errors import UserError
@@ -134,6 +135,13 @@ def test_learning_starts_from_the_general_policy(made: Made, tmp_path: Path) -> 
     # A model without one: as without the option, and with nothing to stay near.
     cold, same = (Policy.load(r.policy).actor.state_dict() for r in (fresh, again))
     assert all(value.equal(same[name]) for name, value in cold.items())
+
+
+def test_practice_may_reward_what_imagination_shows(made: Made, tmp_path: Path) -> None:
+    config = practice_config(made, tmp_path / "run", rounds=0)
+    shown = ShownConfig(0.5, ramp=1, trajectories=2, units=8)
+    practice(replace(config, behavior=replace(config.behavior, shown=shown)))
+    assert any("shown/seen" in row for row in read_metrics(tmp_path / "run"))
 
 
 def test_every_second_goal_is_a_text_where_the_aligner_moves_it(made: Made, tmp_path: Path) -> None:

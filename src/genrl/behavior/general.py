@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from genrl.behavior.actor_critic import Actor, ActorCritic, ActorCriticConfig
 from genrl.behavior.learner import BehaviorConfig, BehaviorLearner
+from genrl.behavior.shown import EmbedCodes, ShownReward
 from genrl.infra.checkpoint import load_checkpoint, save_checkpoint
 from genrl.infra.config import from_dict, to_dict
 from genrl.infra.errors import UserError
@@ -163,17 +164,27 @@ class GeneralLearner(BehaviorLearner):
         model: Frozen model.
         policy: Trained in place.
         config: As for a single prompt; the networks' sizes are the policy's.
+        embed: The VLM's view of decoded codes, where what imagination shows has a share in the reward.
     """
 
-    def __init__(self, model: FoundationModel, policy: GeneralPolicy, config: BehaviorConfig) -> None:
+    def __init__(
+        self,
+        model: FoundationModel,
+        policy: GeneralPolicy,
+        config: BehaviorConfig,
+        embed: EmbedCodes | None = None,
+    ) -> None:
         self.general = policy
         nowhere = torch.zeros(1, policy.embed_dim, device=next(policy.parameters()).device)
         self.goals = nowhere
-        super().__init__(model, self._target(model, nowhere, config), config, policy.networks)
+        shown = None if embed is None else ShownReward(model, nowhere, embed, config.shown)
+        super().__init__(model, self._target(model, nowhere, config), config, policy.networks, shown)
 
     def update_towards(self, start: LatentState, embedding: Tensor) -> dict[str, Tensor]:
         """One update from (B, ...) starts, each towards its own of (B, E) video embeddings."""
         self.goals = embedding
+        if self.shown is not None:
+            self.shown.goals = embedding
         self.target = self._target(self.model, embedding, self.config)
         return self.update(start)
 

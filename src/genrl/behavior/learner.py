@@ -14,6 +14,7 @@ from genrl.behavior.actor_critic import ActorCritic, ActorCriticConfig
 from genrl.behavior.alignment import AlignmentName, aligned_reward, best_offset
 from genrl.behavior.imagination import ActsOnFeatures, Trajectory, imagine
 from genrl.behavior.rewards import RewardName, pairwise_reward
+from genrl.behavior.shown import ShownConfig, ShownReward
 from genrl.infra.compute import Precision, autocast
 from genrl.infra.finite import check_finite
 from genrl.infra.optim import Optimizer
@@ -34,6 +35,7 @@ class BehaviorConfig:
     """Steps b compared in the search for the best window."""
     drop_last_window: bool = False
     """Leave out the last full window, as the original does."""
+    shown: ShownConfig = field(default_factory=ShownConfig)
     doubt: float = 0.0
     """Weight of the ensemble's disagreement, in nats a variable, that is taken off the reward; 0 as the original."""
     anchor: float = 0.0
@@ -58,6 +60,7 @@ class BehaviorLearner:
         model: Frozen model.
         target: (1 or B, T, ...) target trajectory, T at least horizon + 1.
         actor_critic: Networks to go on from, which are trained in place; fresh ones of the configured sizes if None.
+        shown: Reward for what imagination shows, where the configuration gives it a share.
 
     Attributes:
         actor: Who is to act in the end: the average of the actors so far, or the last one.
@@ -71,12 +74,21 @@ class BehaviorLearner:
         target: LatentState,
         config: BehaviorConfig,
         actor_critic: ActorCritic | None = None,
+        shown: ShownReward | None = None,
     ) -> None:
         self.model = model.eval().requires_grad_(False)
         self.config = config
         if config.doubt and model.world_model.rssm.ensemble is None:
             raise ValueError("behavior.doubt needs a model with an ensemble (--model.world-model.rssm.ensemble 5)")
         steps = config.actor_critic.horizon + 1
+        if config.shown.share and shown is None:
+            raise ValueError("behavior.shown.share needs a ShownReward, which asks the VLM what imagination shows")
+        if config.shown.share and steps < model.spec.frames_per_clip:
+            raise ValueError(
+                f"behavior.shown.share needs a whole clip of {model.spec.frames_per_clip} frames in every imagined "
+                f"trajectory; horizon + 1 is {steps}"
+            )
+        self.shown = shown if config.shown.share else None
         if target.stoch.shape[1] < steps:
             raise ValueError(f"the target has {target.stoch.shape[1]} steps; horizon + 1 = {steps} are needed")
         self.target = target.map(lambda x: x[:, :steps]).detach()
@@ -95,7 +107,7 @@ class BehaviorLearner:
         self.num_updates = 0
 
     def reward(self, states: LatentState) -> Tensor:
-        """(B, H+1, ...) imagined states -> (B, H+1) temporally aligned reward."""
+        """(B, H+1, ...) imagined states -> (B, H+1) temporally aligned reward. Paper: GenRL, section 4."""
         pairs = self.pairs(states)
         offset = best_offset(pairs, self.config.alignment, self.config.window, self.config.drop_last_window)
         return aligned_reward(pairs, offset)
@@ -119,8 +131,9 @@ class BehaviorLearner:
         """
         with autocast(start.deter.device, self.config.precision):
             trajectory = self.imagine(start)
+            seen = {} if self.shown is None else self.shown.learn(trajectory.states.stoch)
             losses, metrics = self.losses(trajectory)
-        return self.step(losses) | metrics
+        return self.step(losses) | metrics | seen
 
     def step(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Backward, both optimisers, then the copy to the target critic when it is due."""
@@ -165,10 +178,14 @@ class BehaviorLearner:
         features = self.inputs(trajectory.states)  # (B, H+1, F)
         reward = aligned = self.reward(trajectory.states)
         ensemble, metrics = self.model.world_model.rssm.ensemble, {}
+        if self.shown is not None:
+            cosine = self.shown.reward(trajectory.states.stoch)
+            reward = torch.lerp(aligned, cosine, self.shown.share(self.num_updates))
+            metrics["imagined/shown"] = self.mean(cosine.detach())
         if self.config.doubt:
             assert ensemble is not None, "checked when the learner was made"
             disagreement = ensemble.disagreement(trajectory.states.deter)
-            reward = aligned - self.config.doubt * disagreement
+            reward = reward - self.config.doubt * disagreement
             metrics["imagined/disagreement"] = self.mean(disagreement.detach())
         values = self.actor_critic.target_value(features)
         returns = lambda_returns(reward[:, :-1], values[:, 1:], config.discount, config.lambda_)
@@ -201,6 +218,8 @@ class BehaviorLearner:
         tensors = {f"actor_critic.{name}": value for name, value in self.actor_critic.state_dict().items()}
         if self.config.average:
             tensors |= {f"average.{name}": value for name, value in self.actor.state_dict().items()}
+        if self.shown is not None:
+            tensors |= {f"shown.{name}": value for name, value in self.shown.state_tensors().items()}
         tensors |= {f"actor_optimizer.{name}": value for name, value in self.actor_optimizer.state_tensors().items()}
         return tensors | {f"critic_optimizer.{n}": value for n, value in self.critic_optimizer.state_tensors().items()}
 
@@ -213,6 +232,8 @@ class BehaviorLearner:
         self.actor_critic.load_state_dict(select(tensors, "actor_critic."))
         if self.config.average:
             self.actor.load_state_dict(select(tensors, "average."))
+        if self.shown is not None:
+            self.shown.load_state(select(tensors, "shown."))
         self.actor_optimizer.load_state(select(tensors, "actor_optimizer."))
         self.critic_optimizer.load_state(select(tensors, "critic_optimizer."))
         self.num_updates = int(meta["num_updates"])

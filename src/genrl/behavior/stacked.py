@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from genrl.behavior.actor_critic import Actor, ActorCritic
 from genrl.behavior.learner import BehaviorConfig, BehaviorLearner
 from genrl.behavior.rewards import pairwise_reward
+from genrl.behavior.shown import ShownReward
 from genrl.infra.optim import Optimizer
 from genrl.models.foundation import FoundationModel
 from genrl.models.state import LatentState, grouped
@@ -126,15 +127,21 @@ class StackedLearner(BehaviorLearner):
         targets: (N, T, ...) target trajectories, T at least horizon + 1.
         config: As for a single prompt.
         networks: Actor-critics to start from, one for each target.
+        shown: As for a single prompt, with N goals; its reversed connector learns from the imagination of all.
     """
 
     optimizer = StackedOptimizer
 
     def __init__(
-        self, model: FoundationModel, targets: LatentState, config: BehaviorConfig, networks: Sequence[ActorCritic]
+        self,
+        model: FoundationModel,
+        targets: LatentState,
+        config: BehaviorConfig,
+        networks: Sequence[ActorCritic],
+        shown: ShownReward | None = None,
     ) -> None:
         self.num_policies = len(networks)
-        super().__init__(model, targets, config, stack_networks(networks))
+        super().__init__(model, targets, config, stack_networks(networks), shown)
 
     def mean(self, x: Tensor) -> Tensor:
         """(N * B, ...) -> (N,)."""

@@ -16,6 +16,7 @@ from torch import Tensor
 from genrl.behavior.actor_critic import ActorCritic
 from genrl.behavior.learner import BehaviorConfig, BehaviorLearner
 from genrl.behavior.policy import Policy
+from genrl.behavior.shown import ShownReward
 from genrl.behavior.stacked import StackedLearner
 from genrl.behavior.start_states import StartConfig, data_free_starts, data_starts
 from genrl.data.sampler import WindowSampler
@@ -121,6 +122,7 @@ def learn(config: LearnConfig) -> list[LearnResult]:
             "pretrain one with --model.world-model.rssm.ensemble 5, or leave --behavior.doubt out"
         )
     check_start(model, config)
+    check_shown(model, config.behavior)
     prompts = read_prompts(model, config)
     sampler = start_sampler(model, config)
     out = config.out or default_directory(config, prompts)
@@ -211,6 +213,18 @@ def check_start(model: PromptedModel, config: LearnConfig) -> None:
         )
 
 
+def check_shown(model: PromptedModel, behavior: BehaviorConfig) -> None:
+    """Raises UserError where nobody can tell what imagination shows."""
+    if not behavior.shown.share:
+        return
+    if not model.has_vlm:
+        raise UserError(
+            f"--behavior.shown.share {behavior.shown.share:g} asks the VLM of {model.name} what imagination shows, and "
+            f"{model.vlm_name!r} is not here; name it with --vlm, or leave the share at 0"
+        )
+    _ = model.vlm  # Another one is refused now.
+
+
 def make_learner(model: PromptedModel, prompts: Sequence[Prompt], config: LearnConfig) -> BehaviorLearner:
     """The learner of one prompt or of several; with a warm start networks are the general policy, bound to a prompt."""
     steps = config.behavior.actor_critic.horizon + 1
@@ -219,9 +233,13 @@ def make_learner(model: PromptedModel, prompts: Sequence[Prompt], config: LearnC
     behavior = config.behavior
     if not goes_on(model, config):
         behavior = replace(behavior, anchor=0.0)  # Nothing is worth staying near.
+    shown = None
+    if behavior.shown.share:
+        goals = torch.stack([model.goal(prompt) for prompt in prompts])
+        shown = ShownReward(model.model, goals, model.embed_codes, behavior.shown)
     if len(prompts) == 1:
-        return BehaviorLearner(model.model, targets[0], behavior, networks[0])
-    return StackedLearner(model.model, cat_states(targets), behavior, networks)
+        return BehaviorLearner(model.model, targets[0], behavior, networks[0], shown)
+    return StackedLearner(model.model, cat_states(targets), behavior, networks, shown)
 
 
 def goes_on(model: PromptedModel, config: LearnConfig) -> bool:

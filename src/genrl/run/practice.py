@@ -36,7 +36,7 @@ from genrl.models.latents import LatentCache
 from genrl.models.learner import LatentLearner, select
 from genrl.models.state import LatentState, cat_states
 from genrl.run.embed import EmbedConfig, embed
-from genrl.run.learn import fitting_behavior
+from genrl.run.learn import check_shown, fitting_behavior
 from genrl.run.pretrain import PREDICTION_WINDOWS, StageConfig, prediction_errors
 from genrl.run.prompting import GENERAL, PromptedModel, load_model, model_directory
 
@@ -139,6 +139,7 @@ def practice(config: PracticeConfig) -> Path:
     reuse_memory(device)
     model = load_model(config.model, device, config.vlm)
     data = check_data(model, config)
+    check_shown(model, config.behavior)
     texts = embed_lines(model, config.goal_texts) if config.goal_texts else None
     config = replace(config, behavior=fitting_behavior(config.behavior, model.model.spec))
     out = config.out or Path(f"practice-{Path(config.model).name}-{config_hash(config)}")
@@ -195,7 +196,8 @@ class Practising:
         self.data, self.config, self.directory, self.texts = data, config, directory, texts
         self.column = self.model.spec.vlm
         self.policy = prompted.general or GeneralPolicy.for_model(self.model, config.behavior.actor_critic)
-        self.policy_learner = GeneralLearner(self.model, self.policy, config.behavior)
+        embed_codes = prompted.embed_codes if config.behavior.shown.share else None
+        self.policy_learner = GeneralLearner(self.model, self.policy, config.behavior, embed_codes)
         self.model_learner: LatentLearner | None = None
         self.cache = LatentCache(self.model.world_model, self.column, prompted.device)
         self.num_cached = 0
