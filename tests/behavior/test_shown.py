@@ -100,7 +100,6 @@ def test_learning_a_policy_does_not_move_the_reversed_connector() -> None:
     assert learner.shown is not None
     losses, metrics = learner.losses(learner.imagine(some_starts(learner)))
     before = {name: value.clone() for name, value in learner.shown.connector.state_dict().items()}
-    learner.shown.connector.requires_grad_(False)
     learner.step(losses)
     assert all(value.equal(before[name]) for name, value in learner.shown.connector.state_dict().items())
     assert -1 <= metrics["imagined/shown"] <= 1

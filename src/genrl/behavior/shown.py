@@ -31,7 +31,7 @@ class ShownConfig:
     ramp: int = 50
     """Updates over which the share rises to its value, while the reversed connector learns."""
     trajectories: int = 24
-    """Imagined trajectories of an update that are decoded and embedded by the VLM."""
+    """Imagined trajectories of an update, of all prompts together, that are decoded and embedded by the VLM."""
     units: int = 512
     """Units of the reversed connector's hidden layers."""
     optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(learning_rate=1e-3, weight_decay=0.0))
@@ -67,6 +67,7 @@ class ShownReward:
         self.goals, self.config, self._embed = goals, config, embed
         self.connector = ReversedConnector(rssm, spec.frames_per_clip, spec.embed_dim, config.units).to(goals.device)
         self.optimizer = Optimizer(self.connector.parameters(), config.optimizer)
+        self.connector.requires_grad_(False)  # The policy's gradient passes through it and must not move it.
 
     def share(self, update: int) -> float:
         """Share of the reward in an update, counted from 0."""
@@ -92,7 +93,6 @@ class ShownReward:
                 loss.backward()
                 self.optimizer.step()
                 first = loss.detach() if first is None else first
-        # The policy's gradient passes through it and must not move it.
         self.connector.requires_grad_(False)
         assert first is not None
         return {"shown/seen": (goals * embedding).sum(-1).mean(), "shown/agreement": 1.0 - first}
