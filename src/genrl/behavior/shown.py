@@ -30,7 +30,7 @@ class ShownConfig:
     aligned reward. 0 as the original, 1 is the clip alone (the paper's WM-CLIP). More than 0 needs the VLM."""
     ramp: int = 50
     """Updates over which the share rises to its value, while the reversed connector learns."""
-    trajectories: int = 24
+    trajectories: int = 12
     """Imagined trajectories of an update, of all prompts together, that are decoded and embedded by the VLM."""
     units: int = 512
     """Units of the reversed connector's hidden layers."""
