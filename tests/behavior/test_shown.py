@@ -15,6 +15,7 @@ from genrl.behavior.shown import ShownConfig, ShownReward
 from genrl.behavior.stacked import StackedLearner
 from genrl.behavior.start_states import StartConfig, data_free_starts
 from genrl.infra.optim import OptimizerConfig
+from genrl.models.foundation import FoundationModel
 from tests.codes import fixed_view, random_codes
 from tests.models.tiny import tiny_model
 
@@ -30,8 +31,15 @@ def unit(*shape: int) -> torch.Tensor:
     return F.normalize(torch.randn(*shape, 10), dim=-1)
 
 
-def make_learner(goals: torch.Tensor, config: BehaviorConfig = CONFIG) -> BehaviorLearner:
+def plain_model() -> FoundationModel:
+    """A model whose pictures are its codes, which is what `VIEW` looks at."""
     model = tiny_model()
+    model.decode = lambda stoch: stoch  # type: ignore[method-assign]
+    return model
+
+
+def make_learner(goals: torch.Tensor, config: BehaviorConfig = CONFIG) -> BehaviorLearner:
+    model = plain_model()
     shown = ShownReward(model, goals, VIEW, config.shown)
     return BehaviorLearner(model, model.target(goals, SIZES.horizon + 1, align=False), config, None, shown)
 
@@ -42,7 +50,7 @@ def some_starts(learner: BehaviorLearner, count: int = 16):
 
 def test_a_step_has_the_cosine_of_the_clip_that_ends_there() -> None:
     goals, codes = unit(2), random_codes(6, 7)
-    shown = ShownReward(tiny_model(), goals, VIEW, SHOWN)
+    shown = ShownReward(plain_model(), goals, VIEW, SHOWN)
     reward = shown.reward(codes)
     embedding = shown.connector(codes)  # clips of four: the first whole one ends at step 3
     for row in range(6):
@@ -53,7 +61,7 @@ def test_a_step_has_the_cosine_of_the_clip_that_ends_there() -> None:
 def test_it_learns_what_the_vlm_sees_and_tells_how_well_it_knew() -> None:
     torch.manual_seed(0)
     goal = unit(1)
-    shown = ShownReward(tiny_model(), goal, VIEW, SHOWN)
+    shown = ShownReward(plain_model(), goal, VIEW, SHOWN)
     told = [shown.learn(random_codes(8, 7)) for _ in range(300)]
     agreement = [float(metrics["shown/agreement"]) for metrics in told]
     assert sum(agreement[-10:]) / 10 > 0.85 > agreement[0] + 0.3
@@ -64,13 +72,13 @@ def test_it_learns_what_the_vlm_sees_and_tells_how_well_it_knew() -> None:
 
 def test_rows_of_several_goals_are_told_apart() -> None:
     codes, goals = random_codes(8, 4), unit(2)
-    shown = ShownReward(tiny_model(), goals, VIEW, SHOWN)
+    shown = ShownReward(plain_model(), goals, VIEW, SHOWN)
     cosines = VIEW(codes) * goals.repeat_interleave(4, 0)
     torch.testing.assert_close(shown.learn(codes)["shown/seen"], cosines.sum(-1).mean())
 
 
 def test_the_share_rises_while_the_connector_learns() -> None:
-    shown = ShownReward(tiny_model(), unit(1), VIEW, replace(SHOWN, share=0.6, ramp=4))
+    shown = ShownReward(plain_model(), unit(1), VIEW, replace(SHOWN, share=0.6, ramp=4))
     assert [round(shown.share(update), 3) for update in (0, 1, 2, 4, 9)] == [0.0, 0.15, 0.3, 0.6, 0.6]
 
 
@@ -136,7 +144,7 @@ def test_a_learner_resumes_with_its_reversed_connector() -> None:
 
 
 def test_several_prompts_learn_over_one_reversed_connector() -> None:
-    model, goals = tiny_model(), unit(3)
+    model, goals = plain_model(), unit(3)
     shown = ShownReward(model, goals, VIEW, SHOWN)
     networks = [make_learner(unit(1)).actor_critic for _ in range(3)]
     learner = StackedLearner(model, model.target(goals, 7, align=False), CONFIG, networks, shown)
@@ -146,7 +154,7 @@ def test_several_prompts_learn_over_one_reversed_connector() -> None:
 
 
 def test_a_general_policy_is_rewarded_towards_the_goal_of_each_row() -> None:
-    model = tiny_model()
+    model = plain_model()
     learner = GeneralLearner(model, GeneralPolicy.for_model(model, SIZES), CONFIG, VIEW)
     goals = unit(16)
     learner.update_towards(model.world_model.rssm.dynamics.zero_state(16, torch.device("cpu")), goals)
@@ -154,7 +162,7 @@ def test_a_general_policy_is_rewarded_towards_the_goal_of_each_row() -> None:
 
 
 def test_a_share_needs_somebody_who_sees_and_a_whole_clip() -> None:
-    model = tiny_model()
+    model = plain_model()
     target = model.target(unit(1), 7, align=False)
     with pytest.raises(ValueError, match="behavior.shown.share needs"):
         BehaviorLearner(model, target, CONFIG)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from genrl.behavior.actor_critic import Actor, ActorCritic, ActorCriticConfig
 from genrl.behavior.learner import BehaviorConfig, BehaviorLearner
-from genrl.behavior.shown import EmbedCodes, ShownReward
+from genrl.behavior.shown import EmbedVideo, ShownReward
 from genrl.infra.checkpoint import load_checkpoint, save_checkpoint
 from genrl.infra.config import from_dict, to_dict
 from genrl.infra.errors import UserError
@@ -164,7 +164,7 @@ class GeneralLearner(BehaviorLearner):
         model: Frozen model.
         policy: Trained in place.
         config: As for a single prompt; the networks' sizes are the policy's.
-        embed: The VLM's view of decoded codes, where what imagination shows has a share in the reward.
+        embed_video: The VLM, where what imagination shows has a share in the reward.
     """
 
     def __init__(
@@ -172,12 +172,12 @@ class GeneralLearner(BehaviorLearner):
         model: FoundationModel,
         policy: GeneralPolicy,
         config: BehaviorConfig,
-        embed: EmbedCodes | None = None,
+        embed_video: EmbedVideo | None = None,
     ) -> None:
         self.general = policy
         nowhere = torch.zeros(1, policy.embed_dim, device=next(policy.parameters()).device)
         self.goals = nowhere
-        shown = None if embed is None else ShownReward(model, nowhere, embed, config.shown)
+        shown = None if embed_video is None else ShownReward(model, nowhere, embed_video, config.shown)
         super().__init__(model, self._target(model, nowhere, config), config, policy.networks, shown)
 
     def update_towards(self, start: LatentState, embedding: Tensor) -> dict[str, Tensor]:

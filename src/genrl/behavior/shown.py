@@ -15,8 +15,8 @@ from genrl.models.foundation import FoundationModel
 from genrl.models.learner import select
 from genrl.models.reversed_connector import ReversedConnector, spread_clips
 
-EmbedCodes = Callable[[Tensor], Tensor]
-"""(N, L, S, K) clips of codes -> (N, E) unit embeddings that the VLM gives to what they decode to."""
+EmbedVideo = Callable[[Tensor], Tensor]
+"""(N, L, h, w, 3) uint8 clips -> (N, E) unit embeddings by the VLM."""
 STEPS = 2
 """Steps of the reversed connector from the clips of one update."""
 
@@ -49,22 +49,23 @@ class ShownConfig:
 class ShownReward:
     """A reversed connector that learns, update by update, what the VLM sees in the policy's own imagination.
 
-    Fitted to the data's clips alone it is fooled: a policy finds codes that it reads as the prompt and that the VLM,
-    looking at their pictures, does not. Here every update decodes some of what is imagined now and asks the VLM.
+    Fitted to the data's clips alone it could be fooled: by codes that it reads as the prompt and that the VLM, looking
+    at their pictures, does not. Here every update decodes some of what is imagined now and asks the VLM.
 
     Args:
         model: Frozen model.
         goals: (M, E) unit embeddings, where videos have theirs. Rows of a batch are grouped by goal.
-        embed: The VLM's view of decoded codes.
+        embed_video: The VLM.
         config: How.
 
     Attributes:
         goals: May be set anew before every update.
     """
 
-    def __init__(self, model: FoundationModel, goals: Tensor, embed: EmbedCodes, config: ShownConfig) -> None:
+    def __init__(self, model: FoundationModel, goals: Tensor, embed_video: EmbedVideo, config: ShownConfig) -> None:
         spec, rssm = model.spec, model.config.world_model.rssm
-        self.goals, self.config, self._embed = goals, config, embed
+        self.goals, self.config = goals, config
+        self._decode, self._embed_video = model.decode, embed_video
         self.connector = ReversedConnector(rssm, spec.frames_per_clip, spec.embed_dim, config.units).to(goals.device)
         self.optimizer = Optimizer(self.connector.parameters(), config.optimizer)
         self.connector.requires_grad_(False)  # The policy's gradient passes through it and must not move it.
@@ -80,22 +81,20 @@ class ShownReward:
             () metrics: the goals' cosine with what the VLM saw, and the VLM's with what was expected.
         """
         rows = torch.randperm(len(stoch), device=stoch.device)[: self.config.trajectories]
-        frames_per_clip = self.connector.frames_per_clip
-        clips = spread_clips(stoch.detach()[rows], frames_per_clip)  # (R, N, L, S, K)
-        per_row, clips = clips.shape[1], clips.flatten(0, 1)
-        embedding = self._embed(clips)
-        goals = self._goals(len(stoch))[rows].repeat_interleave(per_row, 0)
+        codes, frames_per_clip = stoch.detach()[rows], self.connector.frames_per_clip
+        clips = spread_clips(codes, frames_per_clip).flatten(0, 1)  # (R * N, L, S, K)
+        # Clips overlap: every code is decoded once.
+        embedding = self._embed_video(spread_clips(self._decode(codes), frames_per_clip).flatten(0, 1))
+        goals = self._goals(len(stoch))[rows].repeat_interleave(len(clips) // len(rows), 0)
         self.connector.requires_grad_(True)
-        first = None
+        losses = []
         with torch.enable_grad():
             for _ in range(STEPS):
-                loss = self.connector.loss(clips, embedding).mean()
-                loss.backward()
+                losses.append(self.connector.loss(clips, embedding).mean())
+                losses[-1].backward()
                 self.optimizer.step()
-                first = loss.detach() if first is None else first
         self.connector.requires_grad_(False)
-        assert first is not None
-        return {"shown/seen": (goals * embedding).sum(-1).mean(), "shown/agreement": 1.0 - first}
+        return {"shown/seen": (goals * embedding).sum(-1).mean(), "shown/agreement": 1.0 - losses[0].detach()}
 
     def reward(self, stoch: Tensor) -> Tensor:
         """(B, T, S, K) imagined codes -> (B, T) cosine of the goal with the clip that ends at each step.

@@ -49,16 +49,16 @@ class ReversedConnector(nn.Module):
         return 1.0 - F.cosine_similarity(self(stoch)[:, 0], embedding, dim=-1)
 
 
-def spread_clips(stoch: Tensor, frames_per_clip: int) -> Tensor:
+def spread_clips(sequences: Tensor, frames_per_clip: int) -> Tensor:
     """The clips of sequences that begin every half clip, the last at the sequence's end.
 
     Args:
-        stoch: (B, T, S, K), T at least L.
+        sequences: (B, T, ...) codes or frames, T at least L.
         frames_per_clip: L.
 
     Returns:
-        (B, N, L, S, K).
+        (B, N, L, ...).
     """
     every = max(1, frames_per_clip // 2)
-    first = (stoch.shape[1] - frames_per_clip) % every
-    return stoch[:, first:].unfold(1, frames_per_clip, every).movedim(-1, 2)
+    first = (sequences.shape[1] - frames_per_clip) % every
+    return sequences[:, first:].unfold(1, frames_per_clip, every).movedim(-1, 2)

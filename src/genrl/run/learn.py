@@ -236,7 +236,7 @@ def make_learner(model: PromptedModel, prompts: Sequence[Prompt], config: LearnC
     shown = None
     if behavior.shown.share:
         goals = torch.stack([model.goal(prompt) for prompt in prompts])
-        shown = ShownReward(model.model, goals, model.embed_codes, behavior.shown)
+        shown = ShownReward(model.model, goals, model.vlm.embed_video, behavior.shown)
     if len(prompts) == 1:
         return BehaviorLearner(model.model, targets[0], behavior, networks[0], shown)
     return StackedLearner(model.model, cat_states(targets), behavior, networks, shown)

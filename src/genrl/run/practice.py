@@ -196,8 +196,8 @@ class Practising:
         self.data, self.config, self.directory, self.texts = data, config, directory, texts
         self.column = self.model.spec.vlm
         self.policy = prompted.general or GeneralPolicy.for_model(self.model, config.behavior.actor_critic)
-        embed_codes = prompted.embed_codes if config.behavior.shown.share else None
-        self.policy_learner = GeneralLearner(self.model, self.policy, config.behavior, embed_codes)
+        embed_video = prompted.vlm.embed_video if config.behavior.shown.share else None
+        self.policy_learner = GeneralLearner(self.model, self.policy, config.behavior, embed_video)
         self.model_learner: LatentLearner | None = None
         self.cache = LatentCache(self.model.world_model, self.column, prompted.device)
         self.num_cached = 0

@@ -278,13 +278,9 @@ class PromptedModel:
     @torch.no_grad()
     def _shown_embeddings(self, states: LatentState) -> Tensor:
         """(N, T, ...) states, T whole clips -> (N, E) video embedding of what they show: the mean over clips."""
-        clips = states.stoch.unflatten(1, (-1, self.model.spec.frames_per_clip))
-        embeddings = self.embed_codes(clips.flatten(0, 1)).unflatten(0, clips.shape[:2])
+        clips = self.model.decode(states.stoch).unflatten(1, (-1, self.model.spec.frames_per_clip))
+        embeddings = self.vlm.embed_video(clips.flatten(0, 1)).unflatten(0, clips.shape[:2])
         return F.normalize(embeddings.mean(1), dim=-1)
-
-    def embed_codes(self, clips: Tensor) -> Tensor:
-        """(N, L, S, K) clips of codes -> (N, E) unit embeddings that the VLM gives to what they decode to."""
-        return self.vlm.embed_video(self.model.decode(clips))
 
 
 def load_model(name: str | Path, device: torch.device | str = "cpu", vlm: str | None = None) -> PromptedModel:
