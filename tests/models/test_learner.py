@@ -56,6 +56,29 @@ def test_a_loss_that_is_not_finite_moves_nothing() -> None:
     assert not moved(model, before)
 
 
+def test_in_bfloat16_losses_and_updates_are_near_those_of_float32() -> None:
+    seen = {}
+    for precision in ("float32", "bfloat16"):
+        torch.manual_seed(0)
+        model, batch = tiny_model(), tiny_batch()
+        learner = FoundationLearner(model, FoundationLearnerConfig(precision=precision))
+        metrics = learner.update(batch)
+        assert all(value.dtype == torch.float32 for value in [*metrics.values(), *model.parameters()])
+        seen[precision] = metrics
+    for name, value in seen["float32"].items():
+        # Where rounding moves a probability across a random number, the two draw other samples.
+        torch.testing.assert_close(seen["bfloat16"][name], value, rtol=0.03, atol=0.01, msg=name)
+
+
+def test_the_latent_stage_learns_in_bfloat16() -> None:
+    model, batch = tiny_model(), tiny_batch()
+    logits = model.world_model.encode(batch.frames)[0].detach()
+    latents = LatentBatch(logits, batch.action, batch.is_first, batch.embedding)
+    before = snapshot(model.world_model.rssm.dynamics)
+    LatentLearner(model, FoundationLearnerConfig(precision="bfloat16")).update_latents(latents)
+    assert moved(model.world_model.rssm.dynamics, before)
+
+
 def test_the_latent_stage_leaves_encoder_and_decoder_alone() -> None:
     model, batch = tiny_model(), tiny_batch()
     world_model = model.world_model

@@ -71,13 +71,30 @@ def test_the_decoder_equals_its_layers_applied_one_after_the_other() -> None:
     torch.testing.assert_close(decoder(stoch).flatten(0, 1), decoder.layers(x), rtol=1e-4, atol=1e-5)
 
 
+def test_the_reconstruction_loss_is_that_of_the_images() -> None:
+    decoder = tiny_model().world_model.decoder
+    stoch, frames = torch.randn(2, 3, 3, 4), torch.randint(256, (2, 3, 64, 64, 3), dtype=torch.uint8)
+    error = decoder(stoch) - normalise_frames(frames)
+    loss = decoder.loss(stoch, frames)
+    torch.testing.assert_close(loss, error.square().sum((-3, -2, -1)))
+    parameters = list(decoder.parameters())
+    ours = torch.autograd.grad(loss.sum(), parameters)
+    theirs = torch.autograd.grad(error.square().sum(), parameters)
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-2)
+
+
 def test_frames_survive_the_way_into_the_model_and_back() -> None:
     frames = torch.arange(256, dtype=torch.uint8).reshape(16, 16, 1).expand(16, 16, 3)
     assert frames_from_images(normalise_frames(frames)).equal(frames)
 
 
 def test_reconstruction_loss_sums_squares_without_a_half() -> None:
-    assert reconstruction_loss(torch.ones(2, 3, 4, 4), torch.zeros(2, 3, 4, 4)).tolist() == [48.0, 48.0]
+    black = torch.zeros(2, 4, 4, 3, dtype=torch.uint8)  # -0.5 to a decoder
+    images = torch.full((2, 4, 4, 3), 0.5, requires_grad=True)
+    loss = reconstruction_loss(images, black)
+    assert loss.tolist() == [48.0, 48.0]
+    loss[1].backward()
+    assert images.grad is not None and images.grad[0].eq(0).all() and images.grad[1].eq(2).all()
 
 
 def test_free_nats_stop_the_gradient_of_a_small_kl() -> None:

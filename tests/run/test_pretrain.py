@@ -193,7 +193,7 @@ def test_weights_of_another_body_are_taken_where_they_fit(data, tmp_path: Path) 
 def test_a_loss_that_is_not_finite_names_the_step_and_the_last_good_checkpoint(
     data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from genrl.models import world_model as module
+    from genrl.models import decoder as module
 
     loss, calls = module.reconstruction_loss, 0
 

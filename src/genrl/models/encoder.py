@@ -13,7 +13,12 @@ FRAME_SIZE = 64
 
 def normalise_frames(frames: Tensor) -> Tensor:
     """(..., h, w, 3) uint8 -> (..., 3, h, w) float in -0.5 ... 0.5, channels-last in memory."""
-    return frames.movedim(-1, -3).to(torch.float32).div_(255.0).sub_(0.5)
+    return normalise(frames.movedim(-1, -3))
+
+
+def normalise(frames: Tensor) -> Tensor:
+    """uint8 -> float in -0.5 ... 0.5."""
+    return frames.to(torch.float32).div_(255.0).sub_(0.5)
 
 
 def frames_from_images(images: Tensor) -> Tensor:

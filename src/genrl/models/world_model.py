@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from genrl.models.decoder import Decoder, reconstruction_loss
+from genrl.models.decoder import Decoder
 from genrl.models.encoder import Encoder, normalise_frames
 from genrl.models.rssm import RSSM, RssmConfig, balanced_kl
 from genrl.models.state import LatentState
@@ -86,10 +86,9 @@ class WorldModel(nn.Module):
         Returns:
             Losses by name, (B, T) each; posterior states (B, T, ...); metrics by name, (B, T) each.
         """
-        images = normalise_frames(frames)
-        logits, stoch = self.rssm.posterior(self.encoder(images), mode)
+        logits, stoch = self.encode(frames, mode)
         losses, posterior, metrics = self.latent_losses(logits, stoch, action, is_first)
-        losses["reconstruction"] = reconstruction_loss(self.decoder(stoch), images)
+        losses["reconstruction"] = self.decoder.loss(stoch, frames)
         if self.reward_head is not None and reward is not None:
             losses["reward"] = -self.two_hot.log_prob(self.reward_head(posterior.features.detach()), reward)
         return losses, posterior, metrics
@@ -104,11 +103,10 @@ class WorldModel(nn.Module):
         Returns:
             Losses and metrics by name, (B, T) each.
         """
-        images = normalise_frames(frames)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not fixed_code):
-            logits, stoch = self.rssm.posterior(self.encoder(images))
+            logits, stoch = self.encode(frames)
         uniform_kl = kl_divergence(logits, torch.zeros_like(logits))
-        losses = {"reconstruction": reconstruction_loss(self.decoder(stoch), images), "uniform_kl": uniform_kl}
+        losses = {"reconstruction": self.decoder.loss(stoch, frames), "uniform_kl": uniform_kl}
         return losses, {"posterior_entropy": entropy(logits.detach())}
 
     def latent_losses(

@@ -53,7 +53,9 @@ class LayerNormGRU(nn.Module):
         if keep is None:
             keep = hidden.new_ones(projected.shape[:2])
         weight = self.gates.weight[:, self.input_dim :]
-        states = _Sequence.apply(projected.transpose(0, 1), hidden, keep.T, weight, self.norm.weight, self.norm.bias)
+        scale, shift = self.norm.weight, self.norm.bias
+        # Under autocast a network may have given the first state in bfloat16; states are float32.
+        states = _Sequence.apply(projected.transpose(0, 1), hidden.float(), keep.T, weight, scale, shift)
         return states.transpose(0, 1)
 
 
