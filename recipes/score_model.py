@@ -29,6 +29,7 @@ from genrl.envs.tasks import domain_tasks, get_task
 from genrl.evaluation.rollouts import ConstantPolicy, RandomPolicy
 from genrl.evaluation.scores import summarise
 from genrl.infra.checkpoint import atomic_write
+from genrl.infra.compute import Precision
 from genrl.presets import PRESETS
 from genrl.run.evaluate import EvaluateConfig, evaluate, run_episodes
 from genrl.run.learn import learn, slug
@@ -56,6 +57,8 @@ class ScoreConfig:
     """Share of the reward that is for what imagination shows (`--behavior.shown.share`); by default the preset's."""
     anchor: float | None = None
     """How strongly a policy is held near the general one (`--behavior.anchor`); by default the preset's."""
+    precision: Precision | None = None
+    """What policies are learnt in (`--behavior.precision`); by default the preset's."""
     episodes: int = 10
     jobs: int = 2
     """Policies learnt at the same time, on one thread each."""
@@ -116,6 +119,8 @@ def score_one(config: ScoreConfig, task: str, prompt: str, seed: int) -> dict[st
         behavior = replace(behavior, shown=replace(behavior.shown, share=config.shown_share))
     if config.anchor is not None:
         behavior = replace(behavior, anchor=config.anchor)
+    if config.precision is not None:
+        behavior = replace(behavior, precision=config.precision)
     options = replace(
         preset,
         behavior=behavior,

@@ -60,6 +60,14 @@ def test_every_pair_has_the_reward_of_the_definition(name: str, target_batch: in
         assert rewards[b, t, k].item() == pytest.approx(expected, rel=1e-4, abs=1e-5)
 
 
+@pytest.mark.parametrize("name", list(REWARDS))
+def test_rewards_are_not_rounded_to_bfloat16(name: str, decoder: Decoder) -> None:
+    agent, target = states(2, 3), states(1, 4)
+    exact = pairwise_reward(name, decoder, agent, target)  # type: ignore[arg-type]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert pairwise_reward(name, decoder, agent, target).equal(exact)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("name", ["cosine", "max_cosine"])
 def test_a_state_resembles_itself_with_reward_one(name: str, decoder: Decoder) -> None:
     agent = states(1, 3)

@@ -38,5 +38,10 @@ def test_bfloat16_is_fast_where_the_processor_multiplies_it(monkeypatch: pytest.
         monkeypatch.setattr(torch.cpu, name, lambda: False)
     assert fast_precision(torch.device("cpu")) == "float32"
     assert fast_precision(torch.device("cuda")) == "bfloat16"
+    matrix = torch.ones(2, 2)
+    with autocast(torch.device("cpu"), "auto"):
+        assert (matrix @ matrix).dtype == torch.float32
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
     assert fast_precision(torch.device("cpu")) == "bfloat16"
+    with autocast(torch.device("cpu"), "auto"):
+        assert (matrix @ matrix).dtype == torch.bfloat16

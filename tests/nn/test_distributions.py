@@ -87,5 +87,12 @@ def test_two_hot_between_buckets_and_beyond_the_ends() -> None:
     assert two_hot.log_prob(logits, torch.tensor(-1e9)).item() == pytest.approx(log_probs[0].item(), rel=1e-5)
 
 
+def test_a_two_hot_mean_is_not_rounded_to_bfloat16() -> None:
+    logits = torch.randn(3, 255)
+    exact = TwoHot().mean(logits)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert TwoHot().mean(logits).equal(exact)
+
+
 def test_two_hot_mean_of_zero_logits_is_zero() -> None:
     assert TwoHot().mean(torch.zeros(3, 255)).abs().max() < 1e-4

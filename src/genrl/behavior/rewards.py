@@ -35,7 +35,9 @@ def pairwise_reward(name: RewardName, decoder: Decoder, agent: LatentState, targ
     Returns:
         (B, H, H') rewards.
     """
-    return REWARDS[name](decoder, agent, target.detach())
+    # Rewards differ little from step to step: what bfloat16 keeps of them is too coarse to learn from.
+    with torch.autocast(agent.stoch.device.type, enabled=False):
+        return REWARDS[name](decoder, agent, target.detach())
 
 
 def cosine(decoder: Decoder, agent: LatentState, target: LatentState) -> Tensor:
@@ -101,13 +103,12 @@ def _features(decoder: Decoder, agent: LatentState, target: LatentState) -> tupl
 def _products(decoder: Decoder, agent: LatentState, target: LatentState) -> tuple[Tensor, Tensor, Tensor]:
     """Dot products (B, H, H') and norms (B, H, 1), (B or 1, 1, H')."""
     weight, bias = decoder.input.weight, decoder.input.bias
-    with torch.autocast(agent.stoch.device.type, enabled=False):
-        # x = W s + b is never formed: products with y read s through W^T y, the norm through W^T W. The features are
-        # several times wider than the sample, so that this halves the arithmetic and most of the memory traffic.
-        sample = agent.stoch.flatten(-2)
-        y = decoder.state_features(target.stoch)
-        dot = sample @ (y @ weight).mT + (y @ bias)[..., None, :]
-        square = ((sample @ (weight.T @ weight)) * sample).sum(-1) + 2 * (sample @ (bias @ weight)) + bias @ bias
-        x_norm = square.clamp(min=NORM_EPS).sqrt().unsqueeze(-1)
-        y_norm = torch.linalg.vector_norm(y, dim=-1).unsqueeze(-2)
+    # x = W s + b is never formed: products with y read s through W^T y, the norm through W^T W. The features are
+    # several times wider than the sample, so that this halves the arithmetic and most of the memory traffic.
+    sample = agent.stoch.flatten(-2)
+    y = decoder.state_features(target.stoch)
+    dot = sample @ (y @ weight).mT + (y @ bias)[..., None, :]
+    square = ((sample @ (weight.T @ weight)) * sample).sum(-1) + 2 * (sample @ (bias @ weight)) + bias @ bias
+    x_norm = square.clamp(min=NORM_EPS).sqrt().unsqueeze(-1)
+    y_norm = torch.linalg.vector_norm(y, dim=-1).unsqueeze(-2)
     return dot, x_norm, y_norm

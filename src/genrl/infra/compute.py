@@ -11,7 +11,8 @@ import torch
 from genrl.infra.errors import UserError
 
 DeviceName = Literal["auto", "cpu", "cuda"]
-Precision = Literal["float32", "bfloat16"]
+Precision = Literal["auto", "float32", "bfloat16"]
+"""Of matrix products and convolutions; auto is bfloat16 where the hardware multiplies it, else float32."""
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -33,16 +34,18 @@ def autocast(device: torch.device, precision: str = "float32") -> AbstractContex
     """Context in which matrix products and convolutions run in the given precision; parameters stay float32.
 
     Raises:
-        UserError: If the precision is neither float32 nor bfloat16.
+        UserError: If the precision is none of auto, float32 and bfloat16.
     """
+    if precision == "auto":
+        precision = fast_precision(device)
     if precision == "float32":
         return nullcontext()
     if precision == "bfloat16":
         return torch.autocast(device.type, dtype=torch.bfloat16)
-    raise UserError(f"--precision must be float32 or bfloat16, got {precision!r}")
+    raise UserError(f"--precision must be auto, float32 or bfloat16, got {precision!r}")
 
 
-def fast_precision(device: torch.device) -> Precision:
+def fast_precision(device: torch.device) -> Literal["float32", "bfloat16"]:
     """bfloat16 where the hardware multiplies it: GPUs, CPUs with AMX or AVX-512 BF16; others emulate it, slowly."""
     if device.type == "cuda" or torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported():
         return "bfloat16"

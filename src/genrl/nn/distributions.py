@@ -98,7 +98,8 @@ class TwoHot:
 
     def mean(self, logits: Tensor) -> Tensor:
         """(..., num_buckets) logits -> (...,) symexp of the mean bucket."""
-        return symexp(logits.float().softmax(-1) @ self.buckets(logits))
+        with torch.autocast(logits.device.type, enabled=False):  # which would round both to bfloat16, and the mean
+            return symexp(logits.float().softmax(-1) @ self.buckets(logits))
 
     def log_prob(self, logits: Tensor, x: Tensor) -> Tensor:
         """(..., num_buckets) logits, (...,) values -> (...,) negative cross-entropy with the two-hot target."""

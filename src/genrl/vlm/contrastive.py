@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from genrl.infra.compute import autocast, fast_precision
+from genrl.infra.compute import autocast
 from genrl.infra.finite import check_finite
 from genrl.vlm.bodies import BODIES, CONCEPTS
 from genrl.vlm.captions import draw_caption
@@ -189,7 +189,7 @@ class ContrastiveLearner:
         if self.video_embeddings is not None:
             return self.video_embeddings[rows].to(device)
         frames = _shifted(self.clips.frames[rows], np.random.default_rng((self.seed, update, 1)))
-        with autocast(device, fast_precision(device)):
+        with autocast(device, "auto"):
             video = self.model.video(frames.to(device))
         return video.float()
 
