@@ -129,9 +129,7 @@ def random_batch(batch_size: int, window: int, config: SpeedConfig, device: torc
     return SequenceBatch(
         frames=torch.randint(256, (*shape, 64, 64, 3), dtype=torch.uint8),
         action=torch.rand(*shape, config.action_dim) * 2 - 1,
-        reward=torch.zeros(shape),
         is_first=torch.zeros(shape, dtype=torch.bool),
-        is_terminal=torch.zeros(shape, dtype=torch.bool),
         embedding=embedding,
     ).to(device)
 

@@ -31,7 +31,7 @@ def assert_same(one, other) -> None:
 def test_windows_are_consecutive_rows_of_one_episode(tmp_path) -> None:
     lengths = [12, 40, 16, 90]
     path = write_counting(tmp_path / "store", lengths, embedding="mini")
-    sampler = WindowSampler([path], length=12, batch_size=32, seed=0, embedding="mini")
+    sampler = WindowSampler([path], length=12, batch_size=32, seed=0, embedding="mini", rewards=True)
     episode_of = torch.from_numpy(np.repeat(np.arange(4), lengths))
     starts = torch.tensor([0, 12, 52, 68])
     for update in range(10):
@@ -47,7 +47,6 @@ def test_windows_are_consecutive_rows_of_one_episode(tmp_path) -> None:
         step = number - starts[episode]
         assert torch.equal(batch.embedding[..., 2].long(), torch.where(step < 7, 0, number % 1000 + 1))
     assert batch.frames.shape == (32, 12, 8, 8, 3) and batch.frames.dtype == torch.uint8
-    assert batch.is_terminal.dtype == torch.bool and not batch.is_terminal.any()
 
 
 def test_all_windows_are_equally_likely(tmp_path) -> None:
@@ -70,20 +69,21 @@ def test_all_windows_are_equally_likely(tmp_path) -> None:
 
 def test_a_batch_depends_on_seed_and_update_alone(tmp_path) -> None:
     path = write_counting(tmp_path / "store", [100, 50])
-    sampler = WindowSampler([path], 10, 8, seed=1)
+    sampler = WindowSampler([path], 10, 8, seed=1, rewards=True)
     expected = {update: sampler.batch(update) for update in range(6)}
     for update in (5, 0, 3, 3, 4):
         assert_same(sampler.batch(update), expected[update])
-    other = WindowSampler([path], 10, 8, seed=1, read_ahead=0)
+    other = WindowSampler([path], 10, 8, seed=1, read_ahead=0, rewards=True)
     assert_same(other.batch(4), expected[4])
     assert not other.batch(4).reward.equal(expected[5].reward)
-    assert not WindowSampler([path], 10, 8, seed=2).batch(4).reward.equal(expected[4].reward)
+    assert not WindowSampler([path], 10, 8, seed=2, rewards=True).batch(4).reward.equal(expected[4].reward)
+    assert WindowSampler([path], 10, 8, seed=1).batch(4).reward is None
 
 
 def test_a_resident_data_set_gives_the_same_batches(tmp_path) -> None:
     paths = [write_counting(tmp_path / name, [100, 50], embedding="mini") for name in ("a", "b")]
-    from_disk = WindowSampler(paths, 10, 16, seed=1, embedding="mini")
-    resident = WindowSampler(paths, 10, 16, seed=1, embedding="mini", resident="cpu")
+    from_disk = WindowSampler(paths, 10, 16, seed=1, embedding="mini", rewards=True)
+    resident = WindowSampler(paths, 10, 16, seed=1, embedding="mini", resident="cpu", rewards=True)
     for update in range(5):
         assert_same(from_disk.batch(update), resident.batch(update))
 
@@ -91,7 +91,7 @@ def test_a_resident_data_set_gives_the_same_batches(tmp_path) -> None:
 def test_episodes_shorter_than_a_window_are_left_out_with_a_notice(tmp_path) -> None:
     path = write_counting(tmp_path / "store", [9, 10, 30])
     with pytest.warns(UserWarning, match="episodes shorter than a window of 10 .*: 1"):
-        sampler = WindowSampler([path], 10, 64, seed=0)
+        sampler = WindowSampler([path], 10, 64, seed=0, rewards=True)
     assert sampler.num_windows == 1 + 21
     assert sampler.batch(0).reward.min() >= 9
     with pytest.warns(UserWarning), pytest.raises(UserError, match="no window of 31 frames"):

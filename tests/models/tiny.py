@@ -38,6 +38,5 @@ def tiny_batch(batch_size: int = 2, window: int = 8, action_dim: int = 3, embed_
         action=torch.rand(*shape, action_dim) * 2 - 1,
         reward=torch.zeros(shape),
         is_first=torch.zeros(shape, dtype=torch.bool),
-        is_terminal=torch.zeros(shape, dtype=torch.bool),
         embedding=F.normalize(torch.randn(*shape, embed_dim), dim=-1),
     )

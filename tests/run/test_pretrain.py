@@ -190,6 +190,13 @@ def test_weights_of_another_body_are_taken_where_they_fit(data, tmp_path: Path) 
         replace(config, transfer=str(first), start=str(first))
 
 
+def test_a_reward_head_is_given_rewards(data, tmp_path: Path) -> None:
+    config = pretrain_config(*data, tmp_path / "run", updates=1)
+    head = replace(config.model.world_model, reward_head=True, reward_head_layers=1, reward_head_units=8)
+    pretrain(replace(config, model=replace(config.model, world_model=head)))
+    assert (3, "loss/reward") in losses(tmp_path / "run")
+
+
 def test_a_loss_that_is_not_finite_names_the_step_and_the_last_good_checkpoint(
     data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,7 +17,7 @@ from genrl.data.layout import runs_of_true
 from genrl.data.store import Store, open_stores
 from genrl.infra.errors import UserError
 
-FIELDS = ("frames", "action", "reward", "is_first", "is_terminal")
+FIELDS = ("frames", "action", "is_first")
 
 
 class WindowSampler:
@@ -45,6 +45,7 @@ class WindowSampler:
         resident: torch.device | str | None = None,
         read_ahead: int = 2,
         share: tuple[int, int] = (0, 1),
+        rewards: bool = False,
     ) -> None:
         """Index the windows of a data set.
 
@@ -59,6 +60,7 @@ class WindowSampler:
                 the data set.
             read_ahead: Batches to read in the background.
             share: Give the i-th of n equal parts of each batch, (i, n): several processes divide it among them.
+            rewards: Read rewards too, which only a reward head looks at.
 
         Raises:
             UserError: If the stores do not go together, lack the embedding, or hold no window.
@@ -76,10 +78,10 @@ class WindowSampler:
         self.spec: StoreSpec = self._stores[0].spec
         self.num_frames = sum(store.num_frames for store in self._stores)
         self.embedding_info: EmbeddingInfo | None = None
-        self._fields: tuple[str, ...] = FIELDS
+        self._fields: tuple[str, ...] = (*FIELDS, "reward") if rewards else FIELDS
         if embedding is not None:
             self.embedding_info = _common_embedding(self._stores, embedding)
-            self._fields = (*FIELDS, f"embedding/{embedding}")
+            self._fields = (*self._fields, f"embedding/{embedding}")
         self._index_windows()
         self._resident_device = None if resident is None else torch.device(resident)
         self._resident: dict[str, Tensor] = {}
@@ -171,7 +173,7 @@ class WindowSampler:
                 else:
                     self._stores[index].read_into(field, [int(first[k]) for k in places], [rows[k] for k in places])
             if rows.dtype == np.float16:
-                # By numpy: torch would wake its own team of threads for this one, which costs 9 ms of a batch's 80.
+                # By numpy: torch would wake a team of threads for it in every thread that reads.
                 rows = rows.astype(np.float32)
             tensors[field] = torch.from_numpy(rows)
         return self._to_batch(tensors)
@@ -207,7 +209,8 @@ class WindowSampler:
 
     def _to_batch(self, tensors: dict[str, Tensor]) -> SequenceBatch:
         embedding = None if self.embedding_info is None else tensors[f"embedding/{self.embedding_info.name}"].float()
-        return SequenceBatch(**{field: tensors[field] for field in FIELDS}, embedding=embedding)
+        fields = {field: tensors[field] for field in FIELDS}
+        return SequenceBatch(**fields, embedding=embedding, reward=tensors.get("reward"))
 
 
 def _common_embedding(stores: Sequence[Store], name: str) -> EmbeddingInfo:

@@ -177,12 +177,16 @@ class Store:
         futures, batch = [], ts.Batch()  # Chunks that lie beside each other in a file are read in one go.
         for start, into in zip(starts, rows, strict=True):
             assert 0 <= start <= start + len(into) <= self.num_frames, "rows outside the store"
-            # The target is our own memory, so there is no second copy of what may be 30 MB a batch.
-            futures.append(ts.array(into).write(array[start : start + len(into)].translate_to[0], batch=batch))
+            window = array[start : start + len(into)].translate_to[0]
+            # Frames go straight into our own memory: no second copy of what may be 30 MB a batch. Of the small fields
+            # the copy is cheaper than the detour.
+            futures.append(ts.array(into).write(window, batch=batch) if field == "frames" else window.read(batch=batch))
         batch.submit()
         try:
-            for future in futures:
-                future.result()
+            for future, into in zip(futures, rows, strict=True):
+                read = future.result()
+                if field != "frames":
+                    into[...] = read
         except (ValueError, OSError) as error:
             raise UserError(
                 f"{self.path}: {field} cannot be read, a file of it is damaged; restore it from a copy of the store"

@@ -80,7 +80,7 @@ class Decoder(nn.Module):
         taps = last.weight.view(inputs, outputs, 3, 2, 3, 2).flip(2, 4)
         weight = taps.permute(3, 5, 1, 0, 2, 4).reshape(4 * outputs, inputs, 3, 3)
         # Where the convolution makes the borders, its weight's gradient takes ten times as long in bfloat16.
-        x = F.pad(x, (2, 2, 2, 2)).contiguous(memory_format=torch.channels_last)
+        x = F.pad(x.permute(0, 2, 3, 1), (0, 0, 2, 2, 2, 2)).permute(0, 3, 1, 2)
         quads = F.conv2d(x, weight.contiguous(memory_format=torch.channels_last))
         return quads.permute(0, 2, 3, 1) + last.bias.repeat(4)
 

@@ -27,8 +27,8 @@ class ChannelNorm(nn.Module):
         """(N, C, h, w) -> the same shape."""
         # In the channels-last memory format both permutations are free. Always in float32: over few channels the CPU's
         # norm of bfloat16 takes twice as long, and a GPU's autocast does the same.
-        x = F.layer_norm(x.permute(0, 2, 3, 1).float(), (x.shape[1],), self.weight, self.bias, CHANNEL_NORM_EPS)
-        return x.permute(0, 3, 1, 2)
+        y = F.layer_norm(x.permute(0, 2, 3, 1).float(), (x.shape[1],), self.weight, self.bias, CHANNEL_NORM_EPS)
+        return y.to(x.dtype).permute(0, 3, 1, 2)
 
 
 class Deconvolution(nn.ConvTranspose2d):

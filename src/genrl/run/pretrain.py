@@ -339,6 +339,7 @@ def make_samplers(config: PretrainConfig, device: torch.device, world: World = A
             embedding=column if config.joint_connector else None,
             resident=resident,
             share=share,
+            rewards=config.model.world_model.reward_head,
         )
     if updates["latent"]:
         latent = config.latent
