@@ -45,8 +45,8 @@ class BehaviorConfig:
     """Decay per update of a running average of the actor's weights, which acts in the end, such as 0.99; with 0 the
     last weights act, as in the original."""
     precision: Precision = "float32"
-    """bfloat16 is autocast: parameters, states, rewards, values and losses stay float32. auto takes it where the hardware
-    multiplies it."""
+    """bfloat16 is autocast: parameters, states, rewards, values and losses stay float32. auto takes it where the
+    hardware multiplies it."""
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.average < 1.0:

@@ -30,7 +30,8 @@ class FoundationLearnerConfig:
     connector: OptimizerConfig = field(default_factory=OptimizerConfig)
     """Trains connector and aligner."""
     precision: Precision = "float32"
-    """bfloat16 is autocast: parameters, states and losses stay float32. auto takes it where the hardware multiplies it."""
+    """bfloat16 is autocast: parameters, states and losses stay float32. auto takes it where the hardware multiplies
+    it."""
 
 
 Losses = dict[str, Tensor]
