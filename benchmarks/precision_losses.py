@@ -7,7 +7,7 @@
 Model updates of a fresh model from the data; then behaviour updates of a fresh policy in a shipped model. Each is run
 three times: in float32, in float32 with other noise (samples of the latents, of actions, of the aligner), and in
 bfloat16 with the noise of the first. The third should keep as near to the first as the second does: `gap` is the mean
-distance of two runs over the updates after the first quarter, as a share of the loss.
+distance of two runs' running means over the updates after the first quarter, as a share of the loss.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from update_speed import SpeedConfig, sizes
 
 from genrl.behavior.learner import BehaviorLearner
 from genrl.behavior.start_states import data_free_starts
+from genrl.data.episode import Array
 from genrl.data.sampler import WindowSampler
 from genrl.infra.checkpoint import atomic_path
 from genrl.infra.compute import DeviceName, Precision, pick_device, reuse_memory
@@ -43,7 +44,7 @@ RUNS: dict[str, tuple[Precision, int]] = {
 """Name -> precision and seed of the noise."""
 Curves = dict[str, list[float]]
 SMOOTHING = 10
-"""Updates that a curve of the figure is a running mean of."""
+"""Updates of a running mean: what differs from one to the next would hide what lasts."""
 
 
 @dataclass(frozen=True)
@@ -138,9 +139,14 @@ def curves(updates: Iterator[dict[str, Tensor]], count: int) -> Curves:
 
 
 def gap(one: list[float], other: list[float]) -> float:
-    """Mean distance of two curves after their first quarter, as a share of the first one's mean size."""
-    a, b = (np.array(values)[len(values) // 4 :] for values in (one, other))
+    """Mean distance of two smoothed curves after their first quarter, as a share of the first one's mean size."""
+    a, b = (smoothed(values)[len(values) // 4 :] for values in (one, other))
     return float(np.abs(a - b).mean() / np.abs(a).mean())
+
+
+def smoothed(values: list[float]) -> Array:
+    """Running mean, shorter by its width."""
+    return np.convolve(values, np.ones(SMOOTHING) / SMOOTHING, "valid")
 
 
 def report_quietly(result: dict[str, object], out: Path) -> None:
@@ -159,11 +165,10 @@ def draw(runs: dict[str, Curves], file: Path) -> None:
     figure = Figure(figsize=(3.2 * columns, 5.0), layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(2, columns, squeeze=False).flat
-    kernel = np.ones(SMOOTHING) / SMOOTHING
     colours = {"float32": "black", "float32, other noise": "0.65", "bfloat16": "tab:red"}
     for name, panel in zip(names, panels, strict=False):
         for run, own in runs.items():
-            panel.plot(np.convolve(own[name], kernel, "valid"), color=colours[run], linewidth=1.2, label=run)
+            panel.plot(smoothed(own[name]), color=colours[run], linewidth=1.2, label=run)
         panel.set_title(name, fontsize=9)
         panel.tick_params(labelsize=7)
         if name == "loss/reconstruction":

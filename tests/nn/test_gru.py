@@ -58,3 +58,13 @@ def test_a_fresh_gru_keeps_most_of_its_state() -> None:
     hidden = torch.ones(1, 3)
     # All gates zero: candidate tanh(0) = 0, update sigmoid(-1) = 0.2689.
     torch.testing.assert_close(gru.step(torch.zeros(1, 9), hidden), hidden * (1 - torch.sigmoid(torch.tensor(-1.0))))
+
+
+def test_in_bfloat16_a_step_is_that_of_a_sequence() -> None:
+    gru = LayerNormGRU(8, 16)
+    x, hidden = torch.randn(2, 5, 8), torch.randn(2, 16)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        projected = gru.project(x)
+        # Only the products are rounded, in both.
+        torch.testing.assert_close(gru.step(projected[:, 0], hidden), gru.sequence(projected, hidden)[:, 0])
+        assert gru.sequence(projected, hidden.bfloat16()).dtype == torch.float32

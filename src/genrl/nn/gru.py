@@ -34,10 +34,10 @@ class LayerNormGRU(nn.Module):
     def step(self, projected: Tensor, hidden: Tensor) -> Tensor:
         """(..., 3D) projected input and (..., D) state -> (..., D) next state."""
         recurrent = F.linear(hidden, self.gates.weight[:, self.input_dim :])
-        reset, candidate, update = self.norm(projected + recurrent).chunk(3, dim=-1)
+        # Under autocast only the products are rounded, as in `sequence`: errors of the gates would add up over time.
+        reset, candidate, update = self.norm((projected + recurrent).to(hidden.dtype)).chunk(3, dim=-1)
         candidate = torch.tanh(torch.sigmoid(reset) * candidate)
-        # lerp is (1 - z) h + z c in one kernel; states stay float32 under autocast.
-        return torch.lerp(hidden, candidate.to(hidden.dtype), torch.sigmoid(update + UPDATE_BIAS).to(hidden.dtype))
+        return torch.lerp(hidden, candidate, torch.sigmoid(update + UPDATE_BIAS))  # (1 - z) h + z c in one kernel
 
     def sequence(self, projected: Tensor, hidden: Tensor, keep: Tensor | None = None) -> Tensor:
         """Runs over time.
