@@ -51,7 +51,9 @@ def test_losses_of_every_stage_and_the_weights_are_those_of_one_process(data, tm
     assert expected.keys() == found.keys()
     assert {name for _, name in expected} >= {"loss/reconstruction", "loss/kl", "loss/connector_kl", "loss/uniform_kl"}
     for key, value in expected.items():
-        assert found[key] == pytest.approx(value, rel=1e-5, abs=1e-6), key
+        # Adam lets rounding of the smallest gradients grow from update to update; norms of gradients show it first.
+        rel = 1e-5 if key[1].startswith("loss/") else 1e-3
+        assert found[key] == pytest.approx(value, rel=rel, abs=1e-6), key
     ours, theirs = load_checkpoint(one)[0], load_checkpoint(tmp_path / "two" / "model")[0]
     for name, value in ours.items():
         torch.testing.assert_close(theirs[name], value, rtol=1e-3, atol=1e-5)
