@@ -54,8 +54,9 @@ def device_name(device: torch.device) -> str:
 
 
 def options_of(config: object) -> dict[str, object]:
-    """A configuration, ready for JSON."""
-    return {name: str(value) if isinstance(value, Path) else value for name, value in vars(config).items()}
+    """A configuration, ready for JSON, without where the results go, which is a place on one machine."""
+    asked = {name: value for name, value in vars(config).items() if name not in ("out", "figure")}
+    return {name: str(value) if isinstance(value, Path) else value for name, value in asked.items()}
 
 
 def describe_machine(device: torch.device) -> dict[str, object]:

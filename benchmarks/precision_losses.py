@@ -1,7 +1,7 @@
 """Do losses in bfloat16 agree with those in float32? Curves of both from the same weights, batches and noise.
 
     genrl data draw recipes/walker_trajectories.npz --out data && genrl embed --data data --vlm mini
-    python benchmarks/precision_losses.py --data data --out benchmarks/results/precision_losses_cpu.json \
+    python benchmarks/precision_losses.py --data data/exploration --out benchmarks/results/precision_losses_cpu.json \
         --figure docs/images/precision_losses_cpu.png
 
 Model updates of a fresh model from the data; then behaviour updates of a fresh policy in a shipped model. Each is run
@@ -118,8 +118,9 @@ def policy_updates(
     """Losses of updates of a policy that begins from the same weights, whatever the noise."""
     prompted, learn = load_model(config.model, device), PRESETS["learn"]["mini"]
     behavior = replace(learn.behavior, precision=precision)
+    steps = behavior.actor_critic.horizon + 1
     torch.manual_seed(0)
-    target = prompted.model.target(prompted.prompt(config.prompt).embedding[None].to(device), 17, align=True)
+    target = prompted.model.target(prompted.prompt(config.prompt).embedding[None].to(device), steps, align=True)
     learner = BehaviorLearner(prompted.model, target, behavior)
     torch.manual_seed(seed)
     for _ in range(config.updates):

@@ -85,7 +85,8 @@ def main(config: ScoreConfig) -> None:
         row = {"task": task, "prompt": prompt, "cosine": ground.cosine, "z_score": ground.z_score}
         table.append(row | reference_rows[task] | {"seeds": seeds, "score": mean(s["score"] for s in seeds)})
     average = mean(row["score"] for row in table)
-    result = {"config": json.loads(json.dumps(vars(config), default=str)), "tasks": table, "mean": average}
+    asked = {name: value for name, value in vars(config).items() if name != "out"}  # a place on one machine
+    result = {"config": json.loads(json.dumps(asked, default=str)), "tasks": table, "mean": average}
     atomic_write(config.out / "scores.json", json.dumps(result, indent=2) + "\n")
     atomic_write(config.out / "scores.md", score_table(result))
     print((config.out / "scores.md").read_text())
