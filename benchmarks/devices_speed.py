@@ -20,7 +20,7 @@ import tyro
 from measuring import describe_machine, matmul_rate, options_of, report, time_calls
 from update_speed import SpeedConfig, random_batch
 
-from genrl.infra.compute import DeviceName, fast_precision, pick_device, reuse_memory
+from genrl.infra.compute import DeviceName, fast_precision, pick_device, prepare
 from genrl.infra.distributed import join_world
 from genrl.models.foundation import FoundationModel, ModelSpec
 from genrl.models.learner import FoundationLearner, FoundationLearnerConfig
@@ -45,7 +45,7 @@ class DevicesConfig:
 def main(config: DevicesConfig) -> None:
     """Times the update; the leader prints and writes."""
     world, device = join_world(pick_device(config.device))
-    reuse_memory(device)
+    prepare(device)
     torch.set_num_threads(config.threads)
     torch.manual_seed(0)
     preset = PRESETS["pretrain"][config.preset]

@@ -30,7 +30,7 @@ from genrl.behavior.start_states import data_free_starts
 from genrl.data.episode import Array
 from genrl.data.sampler import WindowSampler
 from genrl.infra.checkpoint import atomic_path
-from genrl.infra.compute import DeviceName, Precision, pick_device, reuse_memory
+from genrl.infra.compute import DeviceName, Precision, pick_device, prepare
 from genrl.models.foundation import FoundationModel, ModelSpec
 from genrl.models.learner import FoundationLearner, FoundationLearnerConfig
 from genrl.presets import PRESETS
@@ -68,7 +68,7 @@ class LossesConfig:
 def main(config: LossesConfig) -> dict[str, object]:
     """Runs all, prints and returns the result."""
     device = pick_device(config.device)
-    reuse_memory(device)
+    prepare(device)
     model_curves = {name: curves(model_updates(config, device, *how), config.updates) for name, how in RUNS.items()}
     policy_curves = {name: curves(policy_updates(config, device, *how), config.updates) for name, how in RUNS.items()}
     merged = {name: model_curves[name] | policy_curves[name] for name in RUNS}

@@ -22,7 +22,7 @@ from measuring import describe_machine, matmul_rate, options_of, report, time_ca
 
 from genrl.behavior.learner import BehaviorLearner
 from genrl.envs.tasks import TASKS
-from genrl.infra.compute import DeviceName, pick_device, reuse_memory
+from genrl.infra.compute import DeviceName, pick_device, prepare
 from genrl.models.state import LatentState
 from genrl.presets import PRESETS
 from genrl.run.learn import make_learner, start_drawer
@@ -48,7 +48,7 @@ class PromptsConfig:
 def main(config: PromptsConfig) -> dict[str, object]:
     """Times every number of prompts; prints and returns the result."""
     device = pick_device(config.device)
-    reuse_memory(device)
+    prepare(device)
     if config.threads:
         torch.set_num_threads(config.threads)
     model = load_model(config.model, device)

@@ -22,7 +22,7 @@ from measuring import report
 
 from genrl.data.sampler import WindowSampler
 from genrl.data.store import EmbeddingInfo, EmbeddingWriter, Episode, StoreSpec, StoreWriter
-from genrl.infra.compute import reuse_memory
+from genrl.infra.compute import prepare
 
 EPISODE_FRAMES = 501
 ACTION_DIM, STATE_DIM, EMBEDDING_DIM = 6, 18, 256
@@ -109,7 +109,7 @@ def measure(config: StoreSpeedConfig, directory: Path) -> dict[str, float | int 
     if config.cold:
         forget_pages(path)
 
-    reuse_memory(torch.device("cpu"))  # As training does.
+    prepare(torch.device("cpu"))  # As training does.
     before = resident_mb()
     begin = time.perf_counter()
     sampler = WindowSampler([path], config.length, config.batch_size, seed=0, embedding="synthetic")

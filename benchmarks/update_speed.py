@@ -25,7 +25,7 @@ from genrl.behavior.actor_critic import ActorCriticConfig
 from genrl.behavior.learner import BehaviorConfig, BehaviorLearner
 from genrl.behavior.start_states import StartConfig, data_free_starts
 from genrl.data.batch import SequenceBatch
-from genrl.infra.compute import DeviceName, Precision, pick_device, reuse_memory
+from genrl.infra.compute import DeviceName, Precision, pick_device, prepare
 from genrl.models.foundation import FoundationConfig, FoundationModel, ModelSpec
 from genrl.models.learner import FoundationLearner, FoundationLearnerConfig
 from genrl.models.rssm import RssmConfig
@@ -67,7 +67,7 @@ class SpeedConfig:
 def main(config: SpeedConfig) -> dict[str, object]:
     """Times both updates; prints and returns the result."""
     device = pick_device(config.device)
-    reuse_memory(device)
+    prepare(device)
     if config.threads:
         torch.set_num_threads(config.threads)
     torch.manual_seed(0)

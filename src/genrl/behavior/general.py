@@ -182,11 +182,14 @@ class GeneralLearner(BehaviorLearner):
 
     def update_towards(self, start: LatentState, embedding: Tensor) -> dict[str, Tensor]:
         """One update from (B, ...) starts, each towards its own of (B, E) video embeddings."""
+        return self._finish(self._captured(start, embedding))
+
+    def _work(self, start: LatentState, embedding: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
         self.goals = embedding
         if self.shown is not None:
             self.shown.goals = embedding
         self.target = self._target(self.model, embedding, self.config)
-        return self.update(start)
+        return super()._work(start)
 
     def averaged(self) -> GeneralPolicy:
         """A copy whose actor is the one that is to act (`BehaviorConfig.average`)."""

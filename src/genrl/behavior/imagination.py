@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -32,6 +33,14 @@ class Trajectory:
     actions: Tensor
 
 
+def follow(
+    dynamics: SequenceModel, actor: ActsOnFeatures, state: LatentState, noise: Tensor | None = None, mode: bool = False
+) -> tuple[Tensor, LatentState]:
+    """One step of `imagine`: the action in a state (B, ...), and the state that it leads to."""
+    action = actor.sample(state.features.detach(), noise)
+    return action, dynamics.step(state, action, mode)
+
+
 def imagine(
     dynamics: SequenceModel,
     actor: ActsOnFeatures,
@@ -39,6 +48,7 @@ def imagine(
     horizon: int,
     noise: Tensor | None = None,
     mode: bool = False,
+    follow: Callable[..., tuple[Tensor, LatentState]] = follow,
 ) -> Trajectory:
     """Follows the actor for `horizon` steps; gradients flow through dynamics and actions, not into the actor's input.
 
@@ -49,13 +59,14 @@ def imagine(
         horizon: Steps H.
         noise: (B, H, A) standard normal noise of the actions, or None to draw it.
         mode: Modes of the states instead of samples (parity).
+        follow: Takes a step; the function of that name, or one compiled from it.
 
     Returns:
         The trajectory, the start included.
     """
     states, actions = [start], []
     for t in range(horizon):
-        action = actor.sample(states[-1].features.detach(), None if noise is None else noise[:, t])
+        action, state = follow(dynamics, actor, states[-1], None if noise is None else noise[:, t], mode)
         actions.append(action)
-        states.append(dynamics.step(states[-1], action, mode))
+        states.append(state)
     return Trajectory(stack_states(states), torch.stack(actions, dim=1))

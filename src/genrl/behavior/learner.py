@@ -12,14 +12,15 @@ from torch import Tensor
 
 from genrl.behavior.actor_critic import ActorCritic, ActorCriticConfig
 from genrl.behavior.alignment import AlignmentName, aligned_reward, best_offset
-from genrl.behavior.imagination import ActsOnFeatures, Trajectory, imagine
+from genrl.behavior.imagination import ActsOnFeatures, Trajectory, follow, imagine
 from genrl.behavior.rewards import RewardName, pairwise_reward
 from genrl.behavior.shown import ShownConfig, ShownReward
+from genrl.infra.captured import Captured, Compilation, Compiled, compiles
 from genrl.infra.compute import Precision, autocast
-from genrl.infra.finite import check_finite
+from genrl.infra.finite import all_finite, check_finite
 from genrl.infra.optim import Optimizer
 from genrl.models.foundation import FoundationModel
-from genrl.models.learner import select
+from genrl.models.learner import moving, select
 from genrl.models.state import LatentState
 from genrl.nn.returns import lambda_returns
 
@@ -47,6 +48,9 @@ class BehaviorConfig:
     precision: Precision = "float32"
     """bfloat16 is autocast: parameters, states, rewards, values and losses stay float32. auto takes it where the
     hardware multiplies it."""
+    compile: Compilation = "auto"
+    """Compile imagination and losses, and replay whole updates as one CUDA graph; auto does where there is a GPU. With
+    a share of what imagination shows, which asks the VLM, neither is done."""
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.average < 1.0:
@@ -66,6 +70,7 @@ class BehaviorLearner:
 
     Attributes:
         actor: Who is to act in the end: the average of the actors so far, or the last one.
+        captures: Whether updates are compiled, and on a GPU captured.
     """
 
     optimizer = Optimizer
@@ -107,6 +112,16 @@ class BehaviorLearner:
         self.actor_optimizer = self.optimizer(self.actor_critic.actor.parameters(), config.actor_critic.actor)
         self.critic_optimizer = self.optimizer(self.actor_critic.critic.parameters(), config.actor_critic.critic)
         self.num_updates = 0
+        self.captures = self.shown is None and compiles(self.target.deter.device, config.compile)
+        self._follow = Compiled(follow, self.captures)
+        self._losses = Compiled(self.losses, self.captures)
+        self._captured = self._capture()
+
+    def _capture(self) -> Captured:
+        return Captured(self._work, self.target.deter.device, self._clear_gradients, self.captures)
+
+    def _clear_gradients(self) -> None:
+        self.actor_critic.zero_grad(set_to_none=True)
 
     def reward(self, states: LatentState) -> Tensor:
         """(B, H+1, ...) imagined states -> (B, H+1) temporally aligned reward. Paper: GenRL, section 4."""
@@ -131,21 +146,34 @@ class BehaviorLearner:
         Raises:
             NonFiniteError: If a loss is not finite; nothing has moved then.
         """
+        return self._finish(self._captured(start))
+
+    def _work(self, start: LatentState) -> dict[str, Tensor]:
+        """All of an update that happens on the device."""
         with autocast(start.deter.device, self.config.precision):
             trajectory = self.imagine(start)
             seen = {} if self.shown is None else self.shown.learn(trajectory.states.stoch)
-            losses, metrics = self.losses(trajectory)
-        return self.step(losses) | metrics | seen
+            losses, metrics = self._losses(trajectory)
+        return self._descend(losses) | metrics | seen
 
     def step(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Backward, both optimisers, then the copy to the target critic when it is due."""
+        return self._finish(self._descend(losses))
+
+    def _descend(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Backward and both optimisers; nothing moves where a loss is not finite."""
         means = {name: self.mean(value) for name, value in losses.items()}
-        check_finite(means)
+        finite = all_finite(means)
         # The critic's loss reads detached features and returns: one backward pass serves both optimisers.
         (means["loss/actor"] + means["loss/critic"]).sum().backward()
         results = {name: value.detach() for name, value in means.items()}
-        results["actor/grad_norm"] = self.actor_optimizer.step()
-        results["critic/grad_norm"] = self.critic_optimizer.step()
+        results["actor/grad_norm"] = self.actor_optimizer.step(finite)
+        results["critic/grad_norm"] = self.critic_optimizer.step(finite)
+        return results
+
+    def _finish(self, results: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The rest, which asks how many updates were done."""
+        check_finite(moving(results))
         if self.num_updates % self.config.actor_critic.target_update_every == 0:
             self.actor_critic.update_target()
         self.num_updates += 1
@@ -164,7 +192,7 @@ class BehaviorLearner:
         config = self.config.actor_critic
         dynamics = self.model.world_model.rssm.dynamics
         with torch.set_grad_enabled(torch.is_grad_enabled() and config.gradient == "dynamics"):
-            return imagine(dynamics, self.policy(), start, config.horizon)
+            return imagine(dynamics, self.policy(), start, config.horizon, follow=self._follow)
 
     def policy(self) -> ActsOnFeatures:
         """Who acts in imagination."""
@@ -231,6 +259,7 @@ class BehaviorLearner:
 
     def load_state(self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
         """Takes back what `state_tensors` and `state_meta` gave."""
+        self._captured = self._capture()  # A graph would hold the moments of before.
         self.actor_critic.load_state_dict(select(tensors, "actor_critic."))
         if self.config.average:
             self.actor.load_state_dict(select(tensors, "average."))

@@ -80,18 +80,19 @@ class StackedNormalizer(nn.Module):
     """
 
     quantiles: Tensor
+    levels: Tensor
 
     def __init__(self, normalizers: Sequence[ReturnNormalizer]) -> None:
         super().__init__()
         self.rate, self.num_policies = normalizers[0].rate, len(normalizers)
         self.register_buffer("quantiles", torch.stack([normalizer.quantiles for normalizer in normalizers]))
+        self.register_buffer("levels", normalizers[0].levels.clone(), persistent=False)
 
     @torch.no_grad()
     def update(self, returns: Tensor) -> tuple[Tensor, Tensor]:
         """Mixes in the quantiles of (N * B, H) returns; (N * B, 1) offset and scale, one a policy."""
         rows = grouped(returns.detach().float(), self.num_policies).flatten(1)
-        levels = torch.tensor([0.05, 0.95], device=returns.device)
-        self.quantiles.lerp_(torch.quantile(rows, levels, dim=1).mT, self.rate)
+        self.quantiles.lerp_(torch.quantile(rows, self.levels, dim=1).mT, self.rate)
         low, high = (x.repeat_interleave(len(returns) // self.num_policies).unsqueeze(1) for x in self.quantiles.T)
         return low, (high - low).clamp(min=1.0)
 

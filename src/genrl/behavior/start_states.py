@@ -91,7 +91,7 @@ def warm_up(model: FoundationModel, state: LatentState, actor: ActsOnFeatures | 
         elif spec.discrete:
             action = uniform_samples(state.deter.shape[0], (1, spec.action_dim), state.deter.device)[:, 0]
         else:
-            action = torch.empty(state.deter.shape[0], spec.action_dim, device=state.deter.device).uniform_(-1, 1)
+            action = 2 * torch.rand(state.deter.shape[0], spec.action_dim, device=state.deter.device) - 1
         state = model.world_model.rssm.dynamics.step(state, action)
     return state
 

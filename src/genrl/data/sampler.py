@@ -46,6 +46,7 @@ class WindowSampler:
         read_ahead: int = 2,
         share: tuple[int, int] = (0, 1),
         rewards: bool = False,
+        pinned: bool = False,
     ) -> None:
         """Index the windows of a data set.
 
@@ -61,6 +62,7 @@ class WindowSampler:
             read_ahead: Batches to read in the background.
             share: Give the i-th of n equal parts of each batch, (i, n): several processes divide it among them.
             rewards: Read rewards too, which only a reward head looks at.
+            pinned: Put what is read from disk into memory that a GPU copies from in the background.
 
         Raises:
             UserError: If the stores do not go together, lack the embedding, or hold no window.
@@ -75,6 +77,7 @@ class WindowSampler:
         self._whole_batch_size, self._rank = batch_size, rank
         self._seed = seed
         self._read_ahead = read_ahead
+        self._pinned = pinned
         self.spec: StoreSpec = self._stores[0].spec
         self.num_frames = sum(store.num_frames for store in self._stores)
         self.embedding_info: EmbeddingInfo | None = None
@@ -176,18 +179,22 @@ class WindowSampler:
                 # By numpy: torch would wake a team of threads for it in every thread that reads.
                 rows = rows.astype(np.float32)
             tensors[field] = torch.from_numpy(rows)
+            if self._pinned:
+                tensors[field] = tensors[field].pin_memory()
         return self._to_batch(tensors)
 
     def _load(self, device: torch.device) -> dict[str, Tensor]:
         """The whole data set on a device, store after store."""
         tensors = {}
         for field in self._fields:
-            pieces = []
-            for store in self._stores:
+            rows = torch.from_numpy(self._stores[0].empty_rows(field, 0))
+            whole = torch.empty((self.num_frames, *rows.shape[1:]), dtype=rows.dtype, device=device)
+            parts = whole.split([store.num_frames for store in self._stores])
+            for store, part in zip(self._stores, parts, strict=True):
                 for start in range(0, store.num_frames, store.shard_frames):
                     stop = min(start + store.shard_frames, store.num_frames)
-                    pieces.append(torch.from_numpy(store.read(field, start, stop)).to(device))
-            tensors[field] = torch.cat(pieces)
+                    part[start:stop] = torch.from_numpy(store.read(field, start, stop))
+            tensors[field] = whole
         return tensors
 
     def rows(self, update: int) -> Tensor:

@@ -57,14 +57,20 @@ def quiet_threads(num_threads: int = 1) -> None:
     torch.set_num_threads(num_threads)
 
 
-def reuse_memory(device: torch.device) -> None:
-    """On a CPU, let the C allocator keep freed memory for the next update.
+def prepare(device: torch.device) -> None:
+    """Settings for many updates of the same shapes."""
+    if device.type == "cuda":
+        torch.backends.cudnn.benchmark = True  # Tries the algorithms of a convolution once.
+    else:
+        reuse_memory()
+
+
+def reuse_memory() -> None:
+    """Let the C allocator keep freed memory for the next update.
 
     glibc gives every freed block of more than 32 MB back to the system at once; the next one of its size then costs a
     page fault and a page of zeros for each 4 kB of every update. Elsewhere than on glibc nothing happens.
     """
-    if device.type != "cpu":
-        return
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):

@@ -14,8 +14,13 @@ if TYPE_CHECKING:
     from genrl.infra.rundir import Run
 
 
+def all_finite(losses: Mapping[str, Tensor]) -> Tensor:
+    """() bool on the losses' device, whether all of them are; `Optimizer.step` stands still where they are not."""
+    return torch.stack([loss.detach().isfinite().all() for loss in losses.values()]).all()
+
+
 def check_finite(losses: Mapping[str, Tensor], update: int | None = None, run: Run | None = None) -> None:
-    """Refuse NaN and infinity; call it after the losses are known and before any optimiser steps.
+    """Refuse NaN and infinity in losses of which no optimiser was moved (`all_finite`).
 
     Args:
         losses: Named losses of any shape.

@@ -28,7 +28,7 @@ class OptimizerConfig:
 
 
 class Optimizer:
-    """Clip, decay, Adam, in this order.
+    """Clip, decay, Adam, in this order; all of a step's numbers stay on the device, so that a graph can hold it.
 
     Parameters without a gradient are decayed all the same: what is handed over is decayed.
     """
@@ -36,23 +36,41 @@ class Optimizer:
     def __init__(self, parameters: Iterable[nn.Parameter], config: OptimizerConfig) -> None:
         self.config = config
         self.parameters: list[Tensor] = list(parameters)
-        self.adam = torch.optim.Adam(self.parameters, lr=config.learning_rate, eps=config.eps, fused=True)
+        device = self.parameters[0].device
+        # A GPU's kernel reads a float32; on a CPU the rate is as exact as a plain number.
+        kind = torch.float64 if device.type == "cpu" else torch.float32
+        self._rate = torch.full((), config.learning_rate, dtype=kind, device=device)
+        on_gpu = device.type == "cuda"
+        self.adam = torch.optim.Adam(
+            self.parameters, config.learning_rate, eps=config.eps, fused=True, capturable=on_gpu
+        )
+        self.adam.param_groups[0]["lr"] = self._rate
+        # Without a graph too, which torch would warn of.
+        self.adam._warned_capturable_if_run_uncaptured = True
 
-    def step(self, learning_rate_scale: float = 1.0) -> Tensor:
+    def set_rate(self, scale: float) -> None:
+        """Multiplies the learning rate of the steps from now on (schedules)."""
+        self._rate.fill_(self.config.learning_rate * scale)
+
+    def step(self, finite: Tensor | None = None) -> Tensor:
         """One step from the gradients in place, which are then cleared.
 
+        Nothing moves if the gradients' norm is not finite.
+
         Args:
-            learning_rate_scale: Multiplies the learning rate of this step (schedules).
+            finite: () bool on the device, whether the losses are; where they are not, nothing moves either.
 
         Returns:
             () total gradient norm before clipping.
         """
         norm = self.clip([p.grad for p in self.parameters if p.grad is not None])
+        finite = norm.isfinite().all() if finite is None else norm.isfinite().all() & finite
         if self.config.weight_decay:
             with torch.no_grad():
-                torch._foreach_mul_(self.parameters, 1.0 - self.config.weight_decay)
-        for group in self.adam.param_groups:
-            group["lr"] = self.config.learning_rate * learning_rate_scale
+                factor = torch.where(finite, 1.0 - self.config.weight_decay, 1.0)
+                torch._foreach_mul_(self.parameters, factor)
+        # As a gradient scaler tells it: the kernel then leaves parameters, moments and the count of steps alone.
+        self.adam.found_inf = (~finite).float()  # type: ignore[attr-defined]
         self.adam.step()
         self.adam.zero_grad(set_to_none=True)
         return norm

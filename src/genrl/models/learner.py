@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from genrl.data.batch import SequenceBatch
+from genrl.infra.captured import Captured, Compilation, Compiled, compiles
 from genrl.infra.compute import Precision, autocast
 from genrl.infra.distributed import ALONE, World
-from genrl.infra.finite import check_finite
+from genrl.infra.finite import all_finite, check_finite
 from genrl.infra.optim import Optimizer, OptimizerConfig
 from genrl.models.connector import clip_embeddings
 from genrl.models.foundation import FoundationModel
@@ -32,6 +33,8 @@ class FoundationLearnerConfig:
     precision: Precision = "float32"
     """bfloat16 is autocast: parameters, states and losses stay float32. auto takes it where the hardware multiplies
     it."""
+    compile: Compilation = "auto"
+    """Compile the losses, and replay whole updates as one CUDA graph; auto does where there is a GPU."""
 
 
 Losses = dict[str, Tensor]
@@ -67,6 +70,7 @@ class FoundationLearner:
         self.model = model.train().requires_grad_(True)
         self.config, self.world = config, world
         self.objective: nn.Module | None = None
+        self._captured: Captured | None = None
         self.world_optimizer = Optimizer(model.world_model.parameters(), config.world_model)
         connector_parameters = [*model.connector.parameters(), *model.aligner.parameters()]
         self.connector_optimizer = Optimizer(connector_parameters, config.connector)
@@ -84,7 +88,25 @@ class FoundationLearner:
         Raises:
             NonFiniteError: If a loss is not finite; nothing has moved then.
         """
-        return self.step(self.compute(batch), learning_rate_scale)
+        return self.advance(learning_rate_scale, batch)
+
+    def advance(self, learning_rate_scale: float, *inputs: Any) -> dict[str, Tensor]:
+        """One step of every optimiser from what `losses` reads, as `update`."""
+        self.world_optimizer.set_rate(learning_rate_scale)
+        self.connector_optimizer.set_rate(learning_rate_scale)
+        if self._captured is None:
+            # Several processes wait for each other within an update: that is not captured.
+            wanted = self.world.size == 1 and compiles(self.model.device, self.config.compile)
+            self._captured = Captured(self._work, self.model.device, self._clear_gradients, wanted)
+        results: dict[str, Tensor] = self._captured(*inputs)
+        check_finite(moving(results))
+        return results
+
+    def _work(self, *inputs: Any) -> dict[str, Tensor]:
+        return self.step(self.compute(*inputs))
+
+    def _clear_gradients(self) -> None:
+        self.model.zero_grad(set_to_none=True)
 
     def losses(self, batch: SequenceBatch) -> StepLosses:
         """What a batch is learnt from."""
@@ -96,7 +118,8 @@ class FoundationLearner:
     def compute(self, *inputs: Any) -> StepLosses:
         """`losses` as the forward pass of one module, which is what processes share."""
         if self.objective is None:
-            self.objective = self.world.wrap(Objective(self.model, self.losses))
+            losses = Compiled(self.losses, compiles(self.model.device, self.config.compile))
+            self.objective = self.world.wrap(Objective(self.model, losses))
         with autocast(self.model.device, self.config.precision), share_of_rows(self.world.rank, self.world.size):
             return self.objective(*inputs)
 
@@ -110,12 +133,12 @@ class FoundationLearner:
             "aligner": self.model.aligner.loss(clips),
         }
 
-    def step(self, computed: StepLosses, learning_rate_scale: float) -> dict[str, Tensor]:
-        """Backward and both optimisers, from losses of (B, T) elements."""
+    def step(self, computed: StepLosses) -> dict[str, Tensor]:
+        """Backward and both optimisers, from losses of (B, T) elements; nothing moves where one is not finite."""
         losses, connector_losses, metrics = computed
         means = {f"loss/{name}": value.mean() for name, value in {**losses, **connector_losses}.items()}
         told = self.world.mean({**means, **{f"world_model/{name}": value.mean() for name, value in metrics.items()}})
-        check_finite({name: told[name] for name in means})
+        finite = all_finite({name: told[name] for name in means})
         objectives = [value.mean() for value in connector_losses.values()]
         if losses:
             objectives.append(self.model.world_model.total_loss(losses))
@@ -123,9 +146,9 @@ class FoundationLearner:
         torch.stack(objectives).sum().backward()
         results = {name: told.pop(name) for name in means}
         if losses:
-            results["world_model/grad_norm"] = self.world_optimizer.step(learning_rate_scale)
+            results["world_model/grad_norm"] = self.world_optimizer.step(finite)
         if connector_losses:
-            results["connector/grad_norm"] = self.connector_optimizer.step(learning_rate_scale)
+            results["connector/grad_norm"] = self.connector_optimizer.step(finite)
         return results | told
 
     def state_tensors(self) -> dict[str, Tensor]:
@@ -141,6 +164,7 @@ class FoundationLearner:
 
     def load_state(self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
         """Takes back what `state_tensors` gave."""
+        self._captured = None  # It holds the moments of before.
         self.model.load_state_dict(select(tensors, "model."))
         self.world_optimizer.load_state(select(tensors, "world_optimizer."))
         self.connector_optimizer.load_state(select(tensors, "connector_optimizer."))
@@ -156,7 +180,7 @@ class FrameLearner(FoundationLearner):
         self, frames: Tensor, learning_rate_scale: float = 1.0, fixed_code: bool = False
     ) -> dict[str, Tensor]:
         """One step from (B, T, h, w, 3) uint8 frames; `fixed_code` leaves encoder and posterior as they are."""
-        return self.step(self.compute(frames, fixed_code), learning_rate_scale)
+        return self.advance(learning_rate_scale, frames, fixed_code)
 
     def losses(self, frames: Tensor, fixed_code: bool = False) -> StepLosses:  # type: ignore[override]
         """What frames are learnt from."""
@@ -190,7 +214,7 @@ class LatentLearner(FoundationLearner):
 
     def update_latents(self, batch: LatentBatch, learning_rate_scale: float = 1.0) -> dict[str, Tensor]:
         """One step from (B, T) cached posteriors; each visit of a frame draws a new sample."""
-        return self.step(self.compute(batch), learning_rate_scale)
+        return self.advance(learning_rate_scale, batch)
 
     def losses(self, batch: LatentBatch) -> StepLosses:  # type: ignore[override]
         """What cached posteriors are learnt from."""
@@ -199,6 +223,11 @@ class LatentLearner(FoundationLearner):
         )
         connector_losses = self.connector_losses(batch.embedding, posterior)
         return (losses, connector_losses, metrics) if self.dynamics else ({}, connector_losses, metrics | losses)
+
+
+def moving(results: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Those results of an update that must be finite for anything to move."""
+    return {name: value for name, value in results.items() if name.startswith("loss/") or name.endswith("/grad_norm")}
 
 
 def select(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -20,7 +20,8 @@ def lambda_returns(reward: Tensor, next_value: Tensor, discount: Tensor | float,
     Returns:
         (B, H) returns.
     """
-    discounts = torch.as_tensor(discount, dtype=reward.dtype, device=reward.device).expand_as(reward)
+    discounts = discount if isinstance(discount, Tensor) else torch.full_like(reward, discount)
+    discounts = discounts.expand_as(reward)
     one_step = reward + discounts * (1 - lambda_) * next_value
     returns = []
     following = next_value[:, -1]
@@ -38,17 +39,19 @@ class ReturnNormalizer(nn.Module):
     """
 
     quantiles: Tensor
+    levels: Tensor
 
     def __init__(self, rate: float = 0.01) -> None:
         super().__init__()
         self.rate = rate
         self.register_buffer("quantiles", torch.zeros(2))
+        # On the device: a captured update copies nothing from the host.
+        self.register_buffer("levels", torch.tensor([0.05, 0.95]), persistent=False)
 
     @torch.no_grad()
     def update(self, returns: Tensor) -> tuple[Tensor, Tensor]:
         """Mixes in the quantiles of `returns` (any shape); returns (offset, scale) of the updated values."""
-        levels = torch.tensor([0.05, 0.95], device=returns.device)
-        new = torch.quantile(returns.detach().float().flatten(), levels)
+        new = torch.quantile(returns.detach().float().flatten(), self.levels)
         self.quantiles.lerp_(new, self.rate)
         low, high = self.quantiles.unbind()
         return low.clone(), (high - low).clamp(min=1.0)

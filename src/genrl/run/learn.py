@@ -20,7 +20,8 @@ from genrl.behavior.shown import ShownReward
 from genrl.behavior.stacked import StackedLearner
 from genrl.behavior.start_states import StartConfig, data_free_starts, data_starts
 from genrl.data.sampler import WindowSampler
-from genrl.infra.compute import DeviceName, pick_device, reuse_memory
+from genrl.infra.captured import Captured
+from genrl.infra.compute import DeviceName, pick_device, prepare
 from genrl.infra.config import config_hash
 from genrl.infra.errors import UserError
 from genrl.infra.rundir import Run
@@ -153,7 +154,7 @@ def learn_group(
     config: LearnConfig,
 ) -> list[LearnResult]:
     """Learns, resumes or reports the policies of some prompts at once, in `directory/NAME/policy`."""
-    reuse_memory(model.device)
+    prepare(model.device)
     policies = [directory / name / "policy" for name in prompts]
     labels = [prompt.label for prompt in prompts.values()]
     with Run.open(directory, "learn", config, fresh=config.fresh) as run:
@@ -348,7 +349,11 @@ def start_drawer(
     if sampler is not None:
         # Each policy starts from the states of the same windows.
         return lambda update: repeated(data_starts(model.model, sampler.batch(update).to(model.device)), count)
-    return lambda update: data_free_starts(model.model, learner.actor_critic.actor, config.starts, count)
+    actor = learner.actor_critic.actor
+    draw = Captured(
+        lambda: data_free_starts(model.model, actor, config.starts, count), model.device, wanted=learner.captures
+    )
+    return lambda update: draw()
 
 
 def repeated(states: LatentState, count: int) -> LatentState:

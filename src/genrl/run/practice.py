@@ -26,8 +26,9 @@ from genrl.evaluation.environments import EnvironmentConfig, WorkerEnvironments
 from genrl.evaluation.goal_episodes import GoalConfig, GoalEpisodes, follow_goals
 from genrl.evaluation.prediction import predict_open_loop
 from genrl.evaluation.rollouts import check_spec
+from genrl.infra.captured import Captured
 from genrl.infra.checkpoint import load_checkpoint
-from genrl.infra.compute import DeviceName, pick_device, reuse_memory
+from genrl.infra.compute import DeviceName, pick_device, prepare
 from genrl.infra.config import config_hash
 from genrl.infra.errors import UserError
 from genrl.infra.progress import ProgressReport
@@ -136,7 +137,7 @@ def practice(config: PracticeConfig) -> Path:
     if not config.model or not config.data:
         raise UserError("--model and --data are needed: a pretrained model, and the stores it was pretrained on")
     device = pick_device(config.device)
-    reuse_memory(device)
+    prepare(device)
     model = load_model(config.model, device, config.vlm)
     data = check_data(model, config)
     check_shown(model, config.behavior)
@@ -198,6 +199,7 @@ class Practising:
         self.policy = prompted.general or GeneralPolicy.for_model(self.model, config.behavior.actor_critic)
         embed_video = prompted.vlm.embed_video if config.behavior.shown.share else None
         self.policy_learner = GeneralLearner(self.model, self.policy, config.behavior, embed_video)
+        self._free_starts = Captured(self._draw_free_starts, prompted.device, wanted=self.policy_learner.captures)
         self.model_learner: LatentLearner | None = None
         self.cache = LatentCache(self.model.world_model, self.column, prompted.device)
         self.num_cached = 0
@@ -255,10 +257,14 @@ class Practising:
         batch = self.cache.batch(self.windows.rows(number))
         rssm = self.model.world_model.rssm
         states = rssm.observe(batch.logits, rssm.dynamics.code(batch.logits), batch.action, batch.is_first)[0]
+        return cat_states([states.map(lambda x: x[:, -1]), self._free_starts(goals)])
+
+    def _draw_free_starts(self, goals: Tensor) -> LatentState:
+        """(N/2, ...) data-free starts for (N, E) goals."""
         half = replace(self.config.starts, num_starts=len(goals) // 2)
         # The last quarter is warmed up by the policy, on its way to the goals that it will be given.
         actor = self.policy.actor(goals[-(half.num_starts // 2) :])
-        return cat_states([states.map(lambda x: x[:, -1]), data_free_starts(self.model, actor, half)])
+        return data_free_starts(self.model, actor, half)
 
     def act(self, turn: int) -> dict[str, float]:
         """The episodes of a round; returns the latent reward of what happened, nothing where they were there before."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate
@@ -16,7 +17,7 @@ from genrl.data.sampler import WindowSampler
 from genrl.data.store import EmbeddingInfo, open_stores
 from genrl.evaluation.prediction import Prediction, predict_open_loop, prediction_video
 from genrl.infra.checkpoint import load_checkpoint
-from genrl.infra.compute import DeviceName, pick_device, reuse_memory
+from genrl.infra.compute import DeviceName, pick_device, prepare
 from genrl.infra.config import config_hash
 from genrl.infra.distributed import ALONE, World, join_world
 from genrl.infra.errors import UserError
@@ -43,6 +44,8 @@ CALIBRATION_BATCHES = 8
 PREDICTION_WINDOWS = 16
 """Windows of the open-loop prediction that is logged."""
 VIDEO_SCALE = 3
+RESIDENT_SHARE = 0.6
+"""Of a GPU's free memory that frames may take; an update wants the rest."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +145,7 @@ class PretrainConfig:
     latent_dynamics: bool = True
     """Train GRU and dynamics in the latent stage too; without, connector and aligner alone follow a new VLM."""
     resident: bool | None = None
-    """Keep all frames in the device's memory (by default on a GPU only)."""
+    """Keep all frames in the device's memory (by default on a GPU that has room)."""
     ray: str | None = None
     """Train on a Ray cluster: its address, `auto` for the one this machine belongs to, or `local`. Without it, several
     processes are started by `torchrun`."""
@@ -259,7 +262,7 @@ def pretrain(config: PretrainConfig) -> Path:
     if config.workers != 1:
         raise UserError("--workers counts processes of --ray; without a cluster use torchrun --nproc-per-node")
     world, device = join_world(pick_device(config.device))
-    reuse_memory(device)
+    prepare(device)
     samplers = make_samplers(config, device, world)
     spec = model_spec(config, samplers)
     out = config.out or Path(f"pretrain-{config.data[0].name}-{config_hash(config)}")
@@ -320,7 +323,8 @@ def make_samplers(config: PretrainConfig, device: torch.device, world: World = A
     """One sampler for each stage that has updates; refuses data that do not fit together."""
     samplers = {}
     column = column_name(config.vlm)
-    resident = device if (device.type == "cuda" if config.resident is None else config.resident) else None
+    resident = device if keeps_frames(config, device) else None
+    pinned = device.type == "cuda" and resident is None
     updates = stage_updates(config)
     for stage, count in updates.items():
         if count:
@@ -328,7 +332,13 @@ def make_samplers(config: PretrainConfig, device: torch.device, world: World = A
     share = (world.rank, world.size)
     if updates["frame"]:
         samplers["frame"] = WindowSampler(
-            config.data, config.frame.window, config.frame.batch_size, config.seed, resident=resident, share=share
+            config.data,
+            config.frame.window,
+            config.frame.batch_size,
+            config.seed,
+            resident=resident,
+            share=share,
+            pinned=pinned,
         )
     if updates["joint"]:
         samplers["joint"] = WindowSampler(
@@ -340,6 +350,7 @@ def make_samplers(config: PretrainConfig, device: torch.device, world: World = A
             resident=resident,
             share=share,
             rewards=config.model.world_model.reward_head,
+            pinned=pinned,
         )
     if updates["latent"]:
         latent = config.latent
@@ -349,6 +360,20 @@ def make_samplers(config: PretrainConfig, device: torch.device, world: World = A
     if not samplers:
         raise UserError("--frame.updates, --joint.updates and --latent.updates are all 0: nothing to train")
     return samplers
+
+
+def keeps_frames(config: PretrainConfig, device: torch.device) -> bool:
+    """Whether all frames are kept in the device's memory: as asked for, else on a GPU that has room."""
+    if config.resident is not None or device.type != "cuda":
+        return bool(config.resident)
+    stores = open_stores(config.data)
+    needed = sum(store.num_frames * 3 * store.spec.frame_size**2 for store in stores)
+    free = torch.cuda.mem_get_info(device)[0]
+    if needed <= RESIDENT_SHARE * free:
+        return True
+    gigabytes = f"{needed / 2**30:.1f} GiB of frames, {free / 2**30:.1f} GiB free on the GPU"
+    print(f"{gigabytes}: they are read ahead from disk (--resident True keeps them there)", file=sys.stderr)
+    return False
 
 
 def model_spec(config: PretrainConfig, samplers: Mapping[str, WindowSampler]) -> ModelSpec:

@@ -1,0 +1,60 @@
+"""The GPU's kernels of the GRU: what they compute, in Triton's interpreter; and that they compile for a GPU."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+triton = pytest.importorskip("triton", reason="Triton comes with torch for GPUs, and with the extra `dev` on Linux")
+
+from genrl.nn import gru_kernels  # noqa: E402
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def errors() -> dict[str, dict[str, dict[str, float]]]:
+    command = [sys.executable, "-m", "tests.nn.interpreted_kernels"]
+    environment = os.environ | {"TRITON_INTERPRET": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_in_float32_states_and_gradients_are_those_of_autograd_in_float64(errors) -> None:
+    assert all(error < 1e-5 for error in errors["torch.float32"]["kernels"].values()), errors
+
+
+def test_in_bfloat16_they_are_as_near_to_float64_as_torchs_own_operations(errors) -> None:
+    rough = errors["torch.bfloat16"]
+    # The interpreter cuts bfloat16 off where hardware rounds: its errors are up to twice as large.
+    assert all(rough["kernels"][name] < 2 * error for name, error in rough["torch"].items()), errors
+    # What is added up before the gates is not rounded, as it is by torch's own addition.
+    assert rough["kernels"]["states"] < rough["torch"]["states"]
+
+
+@pytest.mark.parametrize("pointer", ["*bf16", "*fp32"])
+@pytest.mark.parametrize("kernel", ["_forward_step", "_backward_step"])
+def test_the_kernels_compile_for_a_gpu(kernel: str, pointer: str) -> None:
+    function = getattr(gru_kernels, kernel)
+    products = {"projected", "recurrent", "factor", "through", "grad_summed"}
+    plain = {"update_bias": "fp32", "eps": "fp32", "units": "i32", "LAST": "constexpr", "FIRST": "constexpr"}
+    kinds = {
+        name: plain.get(name, "constexpr" if name == "BLOCK" else pointer if name in products else "*fp32")
+        for name in function.arg_names
+    }
+    flag = "LAST" if "LAST" in kinds else "FIRST"
+    source = triton.compiler.ASTSource(function, kinds, {flag: False, "BLOCK": 1024})
+    target = triton.backends.compiler.GPUTarget("cuda", 90, 32)
+    compiled = triton.compile(source, target=target, options={"num_warps": gru_kernels.NUM_WARPS})
+    assert compiled.asm["cubin"] and ".local" not in compiled.asm["ptx"]
+
+
+def test_a_cpu_has_no_kernels() -> None:
+    assert not gru_kernels.has_kernels(torch.device("cpu"))
