@@ -9,7 +9,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, register_flop_formula
+
+import genrl.nn.recurrence  # noqa: F401  # Registers the operators.
 
 
 def time_calls(function: Callable[[], object], repeats: int, device: torch.device, warmup: int = 1) -> list[float]:
@@ -29,6 +31,34 @@ def count_flop(function: Callable[[], object]) -> int:
     with FlopCounterMode(display=False) as counter:
         function()
     return counter.get_total_flops()
+
+
+@register_flop_formula(torch.ops.genrl.gru_sequence)
+def _forward_flop(projected: torch.Size, *_: object, **__: object) -> int:
+    """Of the product with the recurrent weight at every step, from shapes."""
+    steps, batch, width = projected
+    return 2 * steps * batch * width * (width // 3)
+
+
+@register_flop_formula(torch.ops.genrl.gru_sequence_backward)
+def _backward_flop(grad_after: torch.Size, *_: object, **__: object) -> int:
+    """Of the products for the gradients of states and weight."""
+    steps, batch, units = grad_after
+    return 2 * 2 * steps * batch * 3 * units * units
+
+
+def largest_costs(function: Callable[[], object], device: torch.device, count: int = 12) -> dict[str, float]:
+    """Milliseconds of a call by kernel (on a CPU by operation), the largest ones."""
+    calls, on_gpu = 5, device.type == "cuda"
+    activity = torch.profiler.ProfilerActivity
+    with torch.profiler.profile(activities=[activity.CUDA] if on_gpu else [activity.CPU]) as profile:
+        for _ in range(calls):
+            function()
+        synchronise(device)
+    rows = profile.key_averages()
+    spent = {row.key: (row.self_device_time_total if on_gpu else row.self_cpu_time_total) / calls / 1e3 for row in rows}
+    largest = sorted(spent.items(), key=lambda item: -item[1])[:count]
+    return {name[:100]: round(milliseconds, 3) for name, milliseconds in largest}
 
 
 def matmul_rate(size: int, device: torch.device, dtype: torch.dtype = torch.float32, warmup: int = 1) -> float:

@@ -6,8 +6,9 @@
 
 Model updates of a fresh model from the data; then behaviour updates of a fresh policy in a shipped model. Each is run
 three times: in float32, in float32 with other noise (samples of the latents, of actions, of the aligner), and in
-bfloat16 with the noise of the first. The third should keep as near to the first as the second does: `gap` is the mean
-distance of two runs' running means over the updates after the first quarter, as a share of the loss.
+bfloat16 with the noise of the first (on a GPU compiled and captured, which those in float32 are not). The third should
+keep as near to the first as the second does: `gap` is the mean distance of two runs' running means over the updates
+after the first quarter, as a share of the loss.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from genrl.behavior.learner import BehaviorLearner
 from genrl.behavior.start_states import data_free_starts
 from genrl.data.episode import Array
 from genrl.data.sampler import WindowSampler
+from genrl.infra.captured import Compilation
 from genrl.infra.checkpoint import atomic_path
 from genrl.infra.compute import DeviceName, Precision, pick_device, prepare
 from genrl.models.foundation import FoundationModel, ModelSpec
@@ -106,7 +108,7 @@ def model_updates(
             spec.action_low, spec.action_high, spec.discrete, info.name, info.checksum, info.dim, info.frames_per_clip,
         ),
     ).to(device)  # fmt: skip
-    learner = FoundationLearner(model, FoundationLearnerConfig(precision=precision))
+    learner = FoundationLearner(model, FoundationLearnerConfig(precision=precision, compile=compilation(precision)))
     torch.manual_seed(seed)
     for update in range(config.updates):
         yield learner.update(sampler.batch(update).to(device))
@@ -117,7 +119,7 @@ def policy_updates(
 ) -> Iterator[dict[str, Tensor]]:
     """Losses of updates of a policy that begins from the same weights, whatever the noise."""
     prompted, learn = load_model(config.model, device), PRESETS["learn"]["mini"]
-    behavior = replace(learn.behavior, precision=precision)
+    behavior = replace(learn.behavior, precision=precision, compile=compilation(precision))
     steps = behavior.actor_critic.horizon + 1
     torch.manual_seed(0)
     target = prompted.model.target(prompted.prompt(config.prompt).embedding[None].to(device), steps, align=True)
@@ -125,6 +127,11 @@ def policy_updates(
     torch.manual_seed(seed)
     for _ in range(config.updates):
         yield learner.update(data_free_starts(prompted.model, learner.actor_critic.actor, learn.starts))
+
+
+def compilation(precision: Precision) -> Compilation:
+    """The reference runs one operation after another; what is compared with it runs as users run it."""
+    return "off" if precision == "float32" else "auto"
 
 
 def curves(updates: Iterator[dict[str, Tensor]], count: int) -> Curves:

@@ -22,6 +22,7 @@ from measuring import describe_machine, matmul_rate, options_of, report, time_ca
 
 from genrl.behavior.learner import BehaviorLearner
 from genrl.envs.tasks import TASKS
+from genrl.infra.captured import WARM_UP
 from genrl.infra.compute import DeviceName, pick_device, prepare
 from genrl.models.state import LatentState
 from genrl.presets import PRESETS
@@ -59,7 +60,7 @@ def main(config: PromptsConfig) -> dict[str, object]:
         prompts = [model.prompt(texts[index % len(texts)]) for index in range(number)]
         learner = make_learner(model, prompts, learn)
         update = partial(one_update, learner, start_drawer(model, learner, None, learn))
-        seconds = statistics.median(time_calls(update, config.repeats, device, warmup=3))
+        seconds = statistics.median(time_calls(update, config.repeats, device, warmup=WARM_UP + 3))
         per_prompt = seconds * learn.updates / number
         rows.append({"prompts": number, "update_seconds": seconds, "seconds_per_prompt": per_prompt})
     result = {

@@ -86,26 +86,33 @@ def forget_pages(path: Path) -> None:
         os.close(descriptor)
 
 
-def measure(config: StoreSpeedConfig, directory: Path) -> dict[str, float | int | str]:
-    """Write a store, embed it, read it; one number each."""
+def synthetic_store(path: Path, frames: int, embed_dim: int = EMBEDDING_DIM) -> tuple[int, int, float]:
+    """Writes at least so many frames and their embeddings.
+
+    Returns:
+        Number of frames, bytes on disk without the embeddings, seconds that writing those took.
+    """
     rng = np.random.default_rng(0)
     episodes = [synthetic_episode(rng) for _ in range(10)]
-    num_episodes = -(-config.frames // EPISODE_FRAMES)
+    num_episodes = -(-frames // EPISODE_FRAMES)
     spec = StoreSpec("walker", ACTION_DIM, "fast", "side", 2, 0.025, state_dim=STATE_DIM)
-    path = directory / "store"
-
     begin = time.perf_counter()
     with StoreWriter.open(path, spec) as writer:
         for index in range(num_episodes):
             writer.add(episodes[index % len(episodes)], source="synthetic")
-    write_seconds = time.perf_counter() - begin
+    seconds = time.perf_counter() - begin
     num_bytes = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-    num_frames = num_episodes * EPISODE_FRAMES
-    with EmbeddingWriter(path, EmbeddingInfo("synthetic", EMBEDDING_DIM, 8, "none")) as writer:
+    with EmbeddingWriter(path, EmbeddingInfo("synthetic", embed_dim, 8, "none")) as writer:
         while writer.done_rows < writer.num_rows:
             rows = min(writer.shard_frames, writer.num_rows - writer.done_rows)
-            writer.write(writer.done_rows, rng.normal(0, EMBEDDING_DIM**-0.5, (rows, EMBEDDING_DIM)))
-    del episodes
+            writer.write(writer.done_rows, rng.normal(0, embed_dim**-0.5, (rows, embed_dim)))
+    return num_episodes * EPISODE_FRAMES, num_bytes, seconds
+
+
+def measure(config: StoreSpeedConfig, directory: Path) -> dict[str, float | int | str]:
+    """Write a store, embed it, read it; one number each."""
+    path = directory / "store"
+    num_frames, num_bytes, write_seconds = synthetic_store(path, config.frames)
     if config.cold:
         forget_pages(path)
 

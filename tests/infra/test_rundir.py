@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -91,6 +91,26 @@ def test_changed_options_are_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"--learning-rate was 1.0, now 0.5; use --fresh to start over"):
         Run.open(tmp_path, "toy", replace(CONFIG, learning_rate=0.5))
     Run.open(tmp_path, "toy", replace(CONFIG, learning_rate=0.5), extendable=("updates", "learning_rate"))
+
+
+def test_how_an_update_is_computed_may_change_in_any_group(tmp_path: Path) -> None:
+    @dataclass(frozen=True)
+    class Stage:
+        compile: str = "auto"
+        updates: int = 3
+
+    @dataclass(frozen=True)
+    class Whole:
+        updates: int = 1
+        seed: int = 0
+        joint: Stage = field(default_factory=Stage)
+
+    with Run.open(tmp_path, "toy", Whole()) as run:
+        run.begin()
+    Run.open(tmp_path, "toy", Whole(joint=Stage(compile="off")))
+    # Which may grow on their own may not as part of a group.
+    with pytest.raises(UserError, match=r"--joint.updates was 3, now 4"):
+        Run.open(tmp_path, "toy", Whole(updates=2, joint=Stage(updates=4)))
 
 
 def test_another_verbs_directory_is_refused_even_when_fresh(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from genrl.infra.progress import ProgressReport
 
 CONFIG_FILE, SUMMARY_FILE, CHECKPOINTS = "config.json", "summary.json", "checkpoints"
 
-ALWAYS_CHANGEABLE = ("out", "fresh", "device", "workers", "threads", "ray", "log_every", "save_every")
+ALWAYS_CHANGEABLE = ("out", "fresh", "device", "workers", "threads", "ray", "compile", "log_every", "save_every")
 """Options that say where, how fast or how talkatively, and leave the results alone."""
 
 
@@ -116,7 +116,7 @@ class Run:
             raise UserError(f"--out {path}: no permission to write there; choose another directory") from error
         run = cls(path, verb, to_dict(config), lock, keep, world)
         try:
-            run._take_up(fresh, {*ALWAYS_CHANGEABLE, *extendable})
+            run._take_up(fresh, extendable)
         except UserError:
             run.close()
             raise
@@ -287,7 +287,7 @@ class Run:
             seed_update(seed, update)
             yield update
 
-    def _take_up(self, fresh: bool, changeable: set[str]) -> None:
+    def _take_up(self, fresh: bool, extendable: Collection[str]) -> None:
         """Compare with the run that the directory holds, if any."""
         file = self.path / CONFIG_FILE
         if not file.exists():
@@ -301,14 +301,14 @@ class Run:
             self._erase = True
             return
         changed = changed_options(old, self.options)
-        refused = [name for name in changed if not _covered(name, changeable)]
+        refused = [name for name in changed if not (_always_changeable(name) or _covered(name, extendable))]
         if refused:
             changes = ", ".join(
                 f"{_flag(name)} was {_lookup(old, name)}, now {_lookup(self.options, name)}" for name in refused
             )
             raise UserError(f"--out {self.path} holds a run with other options: {changes}; use --fresh to start over")
         summary = self.path / SUMMARY_FILE
-        if summary.exists() and all(_covered(name, ALWAYS_CHANGEABLE) for name in changed):
+        if summary.exists() and all(map(_always_changeable, changed)):
             self.summary = json.loads(summary.read_text())
             self.finished = True
 
@@ -366,6 +366,11 @@ def _read_config(file: Path) -> tuple[str, dict[str, Any]]:
 def _covered(name: str, options: Collection[str]) -> bool:
     """Whether a dotted name, or a group it is in, is among the options."""
     return any(name == option or name.startswith(f"{option}.") for option in options)
+
+
+def _always_changeable(name: str) -> bool:
+    """Whether a dotted name ends in one of those."""
+    return name.rpartition(".")[2] in ALWAYS_CHANGEABLE
 
 
 def _flag(name: str) -> str:
