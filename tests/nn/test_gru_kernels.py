@@ -41,7 +41,7 @@ def test_in_bfloat16_they_are_as_near_to_float64_as_torchs_own_operations(errors
 
 @pytest.mark.parametrize("pointer", ["*bf16", "*fp32"])
 @pytest.mark.parametrize("kernel", ["_forward_step", "_backward_step"])
-def test_the_kernels_compile_for_a_gpu(kernel: str, pointer: str) -> None:
+def test_the_kernels_compile_for_a_gpu_and_stay_in_registers(kernel: str, pointer: str, tmp_path: Path) -> None:
     function = getattr(gru_kernels, kernel)
     products = {"projected", "recurrent", "factor", "through", "grad_summed"}
     plain = {"update_bias": "fp32", "eps": "fp32", "units": "i32", "LAST": "constexpr", "FIRST": "constexpr"}
@@ -53,7 +53,12 @@ def test_the_kernels_compile_for_a_gpu(kernel: str, pointer: str) -> None:
     source = triton.compiler.ASTSource(function, kinds, {flag: False, "BLOCK": 1024})
     target = triton.backends.compiler.GPUTarget("cuda", 90, 32)
     compiled = triton.compile(source, target=target, options={"num_warps": gru_kernels.NUM_WARPS})
-    assert compiled.asm["cubin"] and ".local" not in compiled.asm["ptx"]
+    code = tmp_path / "kernel.cubin"
+    code.write_bytes(compiled.asm["cubin"])
+    tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
+    used = subprocess.run([tool, "-res-usage", code], capture_output=True, text=True, check=True).stdout
+    # All of a row's gates stay in registers.
+    assert "LOCAL:0 " in used and "STACK:0 " in used, used
 
 
 def test_a_cpu_has_no_kernels() -> None:
