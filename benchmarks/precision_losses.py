@@ -21,6 +21,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 import torch
+import torch._inductor.config
 import tyro
 from measuring import describe_machine, options_of, report
 from torch import Tensor
@@ -71,6 +72,8 @@ def main(config: LossesConfig) -> dict[str, object]:
     """Runs all, prints and returns the result."""
     device = pick_device(config.device)
     prepare(device)
+    # Generated code draws the numbers that the plain one draws.
+    torch._inductor.config.fallback_random = True
     model_curves = {name: curves(model_updates(config, device, *how), config.updates) for name, how in RUNS.items()}
     policy_curves = {name: curves(policy_updates(config, device, *how), config.updates) for name, how in RUNS.items()}
     merged = {name: model_curves[name] | policy_curves[name] for name in RUNS}

@@ -12,6 +12,7 @@ machine shows.
 
 from __future__ import annotations
 
+import gc
 import statistics
 import tempfile
 from collections.abc import Callable, Iterator
@@ -119,7 +120,8 @@ def time_model(model: FoundationModel, config: SpeedConfig, batch_size: int, win
     # Counted operation by operation, which a graph does not show.
     eager = FoundationLearner(model, replace(options, compile="off"))
     result: dict[str, object] = {"model_update_gflop": count_flop(partial(eager.update, batch)) / 1e9}
-    del eager  # With its moments.
+    del eager
+    gc.collect()  # It is part of a cycle, and has moments.
     learner = FoundationLearner(model, options)
     with batches(config, batch, device) as draw:
         result["model_update_seconds"] = measure(lambda: learner.update(draw()), config.repeats, device)
@@ -141,7 +143,7 @@ def time_behavior(
     eager = BehaviorLearner(model, target, replace(behavior, compile="off"))
     learner = BehaviorLearner(model, target, behavior)
     draw = Captured(
-        lambda: data_free_starts(model, learner.actor_critic.actor, starts), device, wanted=learner.captures
+        lambda: data_free_starts(model, learner.actor_critic.actor, starts), device, wanted=learner.compiled
     )
     update = partial(one_update, learner, draw if config.start_states == "data_free" else lambda: given)
     result: dict[str, object] = {

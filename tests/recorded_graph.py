@@ -81,6 +81,6 @@ def recorded_graphs(monkeypatch: pytest.MonkeyPatch) -> list[None]:
         return record(function)
 
     monkeypatch.setattr(captured, "can_capture", lambda device: True)
-    monkeypatch.setattr(captured, "warm_up", lambda function, inputs: function(*inputs))
+    monkeypatch.setattr(captured, "warm_up", lambda function: function())
     monkeypatch.setattr(captured, "capture", capture)
     return made

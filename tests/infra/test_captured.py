@@ -68,6 +68,21 @@ def test_where_capturing_fails_the_function_is_called_which_is_said_once(
     assert cleaned == [True]
 
 
+def test_inputs_that_do_not_lie_side_by_side_are_seen_alike_by_every_call(recorded_graphs: list[None]) -> None:  # noqa: F811
+    seen = []
+
+    def double(x: Tensor) -> Tensor:
+        seen.append(x.stride())
+        return 2 * x
+
+    function = Captured(double, CPU)
+    for number in range(WARM_UP + 2):
+        rows = torch.full((4, 3, 2), float(number))[:, -1]
+        assert function(rows).equal(2 * rows)
+    # What is compiled in the first call is what is captured.
+    assert seen == [(2, 1)] * (WARM_UP + 1)
+
+
 def test_nothing_is_captured_on_a_cpu_or_where_it_is_not_wanted() -> None:
     assert not Captured(lambda: 1, CPU).captures
     assert not Captured(lambda: 1, torch.device("cuda"), wanted=False).captures

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from genrl.infra.checkpoint import load_checkpoint, save_checkpoint
-from genrl.infra.optim import Optimizer, OptimizerConfig
+from genrl.infra.optim import Optimizer, OptimizerConfig, step_together
 
 
 def test_gradients_are_clipped_to_the_total_norm_which_is_returned_unclipped() -> None:
@@ -50,3 +50,35 @@ def test_moments_survive_a_file_whatever_the_memory_format_of_the_parameter(tmp_
         step(parameter, one, 1)
         step(parameter, one, 2)
     assert whole.equal(resumed)
+
+
+@pytest.mark.parametrize("broken", [0, 1])
+def test_of_optimisers_together_none_moves_where_one_norm_or_a_loss_is_not_finite(broken: int) -> None:
+    parameters = [nn.Parameter(torch.ones(2)) for _ in range(2)]
+    optimizers = {str(i): Optimizer([own], OptimizerConfig(learning_rate=0.1)) for i, own in enumerate(parameters)}
+
+    def step(values: list[float], finite: bool = True) -> dict[str, torch.Tensor]:
+        for parameter, value in zip(parameters, values, strict=True):
+            parameter.grad = torch.full((2,), value)
+        return step_together(optimizers, torch.tensor(finite))
+
+    before = [parameter.detach().clone() for parameter in parameters]
+    norms = step([torch.inf if i == broken else 1.0 for i in range(2)])
+    assert [norm.isfinite().item() for norm in norms.values()] == [i != broken for i in range(2)]
+    step([1.0, 1.0], finite=False)
+    assert all(parameter.equal(old) for parameter, old in zip(parameters, before, strict=True))
+    assert all(parameter.grad is None for parameter in parameters)
+    step([1.0, 1.0])
+    # The first step that counts is Adam's first: the whole rate, after the decay.
+    for parameter in parameters:
+        torch.testing.assert_close(parameter.data, torch.full((2,), 1 - 1e-6 - 0.1))
+
+
+def test_the_rate_of_a_schedule_holds_until_it_is_set_again() -> None:
+    parameter = nn.Parameter(torch.zeros(1))
+    optimizer = Optimizer([parameter], OptimizerConfig(learning_rate=0.1, weight_decay=0.0))
+    optimizer.set_rate(0.5)
+    for _ in range(2):
+        parameter.grad = torch.ones(1)
+        optimizer.step()
+    assert parameter.item() == pytest.approx(-0.1, rel=1e-5)

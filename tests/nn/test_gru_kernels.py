@@ -63,3 +63,13 @@ def test_the_kernels_compile_for_a_gpu_and_stay_in_registers(kernel: str, pointe
 
 def test_a_cpu_has_no_kernels() -> None:
     assert not gru_kernels.has_kernels(torch.device("cpu"))
+
+
+def test_where_the_kernels_do_not_run_one_warning_says_so_and_torch_does_their_work() -> None:
+    # Here there is no GPU at all.
+    if torch.cuda.is_available():
+        pytest.skip("they run")
+    gru_kernels.has_kernels.cache_clear()
+    with pytest.warns(UserWarning, match="the GRU's kernels do not run here"):
+        assert not gru_kernels.has_kernels(torch.device("cuda"))
+    assert not gru_kernels.has_kernels(torch.device("cuda"))

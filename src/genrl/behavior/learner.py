@@ -18,7 +18,7 @@ from genrl.behavior.shown import ShownConfig, ShownReward
 from genrl.infra.captured import Captured, Compilation, Compiled, compiles
 from genrl.infra.compute import Precision, autocast
 from genrl.infra.finite import all_finite, check_finite
-from genrl.infra.optim import Optimizer
+from genrl.infra.optim import Optimizer, step_together
 from genrl.models.foundation import FoundationModel
 from genrl.models.learner import moving, select
 from genrl.models.state import LatentState
@@ -70,7 +70,7 @@ class BehaviorLearner:
 
     Attributes:
         actor: Who is to act in the end: the average of the actors so far, or the last one.
-        captures: Whether updates are compiled, and on a GPU captured.
+        compiled: Whether updates are compiled, and on a GPU captured.
     """
 
     optimizer = Optimizer
@@ -112,13 +112,13 @@ class BehaviorLearner:
         self.actor_optimizer = self.optimizer(self.actor_critic.actor.parameters(), config.actor_critic.actor)
         self.critic_optimizer = self.optimizer(self.actor_critic.critic.parameters(), config.actor_critic.critic)
         self.num_updates = 0
-        self.captures = self.shown is None and compiles(self.target.deter.device, config.compile)
-        self._follow = Compiled(follow, self.captures)
-        self._losses = Compiled(self.losses, self.captures)
+        self.compiled = self.shown is None and compiles(self.target.deter.device, config.compile)
+        self._follow = Compiled(follow, self.compiled)
+        self._losses = Compiled(self.losses, self.compiled)
         self._captured = self._capture()
 
     def _capture(self) -> Captured:
-        return Captured(self._work, self.target.deter.device, self._clear_gradients, self.captures)
+        return Captured(self._work, self.target.deter.device, self._clear_gradients, self.compiled)
 
     def _clear_gradients(self) -> None:
         self.actor_critic.zero_grad(set_to_none=True)
@@ -167,9 +167,8 @@ class BehaviorLearner:
         # The critic's loss reads detached features and returns: one backward pass serves both optimisers.
         (means["loss/actor"] + means["loss/critic"]).sum().backward()
         results = {name: value.detach() for name, value in means.items()}
-        results["actor/grad_norm"] = self.actor_optimizer.step(finite)
-        results["critic/grad_norm"] = self.critic_optimizer.step(finite)
-        return results
+        norms = step_together({"actor": self.actor_optimizer, "critic": self.critic_optimizer}, finite)
+        return results | {f"{name}/grad_norm": norm for name, norm in norms.items()}
 
     def _finish(self, results: dict[str, Tensor]) -> dict[str, Tensor]:
         """The rest, which asks how many updates were done."""

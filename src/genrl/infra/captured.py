@@ -6,13 +6,18 @@ and starts with one call. What a captured function does must depend on its input
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
+from functools import cache
 from typing import Any, Literal
 
 import torch
+import torch._functorch.config
 from torch import Tensor
+
+from genrl.infra.errors import UserError
 
 Compilation = Literal["auto", "on", "off"]
 """auto: on GPUs; on: on CPUs too, where it takes minutes and gains little; off: one operation after another."""
@@ -29,8 +34,11 @@ def compiles(device: torch.device, compilation: Compilation) -> bool:
 
 def tell(what: str, error: Exception) -> None:
     """One line for the user, who goes on without."""
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-    print(f"{what} is not possible here and left out, which is slower: {reason}", file=sys.stderr)
+    print(f"{what} is not possible here and left out, which is slower: {_reason(error)}", file=sys.stderr)
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 class Compiled:
@@ -50,7 +58,9 @@ class Compiled:
         if self.compiled is None:
             return self.function(*inputs)
         try:
-            return self.compiled(*inputs)
+            # The backward pass too, so that it fails here where it fails.
+            with torch._functorch.config.patch(force_non_lazy_backward_lowering=True):
+                return self.compiled(*inputs)
         except Exception as error:
             if not _is_compilers(error):
                 raise
@@ -86,38 +96,55 @@ class Captured:
     ) -> None:
         self.function, self.device, self._clean = function, device, clean
         self.captures = wanted and can_capture(device)
-        self._calls: dict[object, int] = {}
-        self._programs: dict[object, tuple[list[Tensor], Any, Replay]] = {}
+        self._programs: dict[object, _Program] = {}
 
     def __call__(self, *inputs: Any) -> Any:
-        """What the function gives."""
+        """What the function gives.
+
+        Raises:
+            UserError: If a capture failed so that torch can not go on in this process.
+        """
         if not self.captures:
             return self.function(*inputs)
         kind = _kind(inputs)
         if kind not in self._programs:
-            self._calls[kind] = self._calls.get(kind, 0) + 1
-            if self._calls[kind] <= WARM_UP:
-                return warm_up(self.function, inputs)
+            self._programs[kind] = _Program(inputs)
+        program = self._programs[kind]
+        program.fill(inputs)
+        if program.replay is None:
+            if program.calls < WARM_UP:
+                program.calls += 1
+                return warm_up(lambda: self.function(*program.inputs))
             try:
-                self._programs[kind] = self._capture(inputs)
+                program.results, program.replay = capture(lambda: self.function(*program.inputs))
             except RuntimeError as error:
                 tell("capturing an update as one graph", error)
                 self.captures = False
+                self._programs.clear()
                 self._clean()
                 return self.function(*inputs)
-        places, results, replay = self._programs[kind]
-        if places:
-            torch._foreach_copy_(places, list(_tensors(inputs)))
-        replay()
+        program.replay()
         # The next replay writes to the same memory.
-        return _rebuilt(results, (x.clone() for x in _tensors(results)))
+        return _rebuilt(program.results, (x.clone() for x in _tensors(program.results)))
 
-    def _capture(self, inputs: tuple[Any, ...]) -> tuple[list[Tensor], Any, Replay]:
-        """Places of the inputs, results, and what fills these from those."""
-        places = [x.detach().clone(memory_format=torch.preserve_format) for x in _tensors(inputs)]
-        held = _rebuilt(inputs, iter(places))
-        results, replay = capture(lambda: self.function(*held))
-        return places, results, replay
+
+class _Program:
+    """A graph of one kind of inputs, with the memory that it reads them from.
+
+    The calls before the capture read them from there too: strides and alignment are what is compiled for.
+    """
+
+    def __init__(self, inputs: tuple[Any, ...]) -> None:
+        self._places = [torch.empty_like(x, memory_format=torch.contiguous_format) for x in _tensors(inputs)]
+        self.inputs: tuple[Any, ...] = _rebuilt(inputs, iter(self._places))
+        self.calls = 0
+        self.results: Any = None
+        self.replay: Replay | None = None
+
+    def fill(self, inputs: tuple[Any, ...]) -> None:
+        """Copies the values of a call."""
+        if self._places:
+            torch._foreach_copy_(self._places, list(_tensors(inputs)))
 
 
 def can_capture(device: torch.device) -> bool:
@@ -125,22 +152,49 @@ def can_capture(device: torch.device) -> bool:
     return device.type == "cuda"
 
 
-def warm_up(function: Callable[..., Any], inputs: tuple[Any, ...]) -> Any:
+@cache
+def _stream_and_pool() -> tuple[torch.cuda.Stream, Any]:
+    """Shared by all: replays follow one another, and what one needs beyond its end it keeps."""
+    return torch.cuda.Stream(), torch.cuda.graph_pool_handle()
+
+
+def warm_up(function: Callable[[], Any]) -> Any:
     """A call on a stream of its own, as those before a capture must be."""
-    stream = torch.cuda.Stream()
+    stream, _ = _stream_and_pool()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
-        results = function(*inputs)
+        results = function()
     torch.cuda.current_stream().wait_stream(stream)
     return results
 
 
 def capture(function: Callable[[], Any]) -> tuple[Any, Replay]:
-    """The results' memory, and what fills it anew."""
+    """The results' memory, and what fills it anew.
+
+    Raises:
+        UserError: If the capture could not even be ended: torch's random numbers are of no use then.
+    """
+    # Learners that are gone, and their graphs, wait for the collector.
+    gc.collect()
+    torch.cuda.synchronize()
+    torch.cuda.empty_cache()
     graph = torch.cuda.CUDAGraph()
-    # Other threads, which read ahead, may allocate meanwhile.
-    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-        results = function()
+    stream, pool = _stream_and_pool()
+    with torch.cuda.stream(stream):
+        # Other threads, which read ahead, may allocate meanwhile.
+        graph.capture_begin(pool=pool, capture_error_mode="thread_local")
+        try:
+            results = function()
+        except Exception as error:
+            try:
+                graph.capture_end()
+            except RuntimeError:
+                raise UserError(
+                    f"an update could not be captured as one CUDA graph ({_reason(error)}); the same command with "
+                    "--behavior.compile off (of pretraining --joint.learner.compile off, or that of the stage) goes on"
+                ) from error
+            raise
+        graph.capture_end()
     return results, graph.replay
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -52,19 +52,20 @@ class Optimizer:
         """Multiplies the learning rate of the steps from now on (schedules)."""
         self._rate.fill_(self.config.learning_rate * scale)
 
-    def step(self, finite: Tensor | None = None) -> Tensor:
-        """One step from the gradients in place, which are then cleared.
-
-        Nothing moves if the gradients' norm is not finite.
-
-        Args:
-            finite: () bool on the device, whether the losses are; where they are not, nothing moves either.
+    def step(self) -> Tensor:
+        """One step from the gradients in place, which are then cleared; nothing moves if their norm is not finite.
 
         Returns:
             () total gradient norm before clipping.
         """
-        norm = self.clip([p.grad for p in self.parameters if p.grad is not None])
-        finite = norm.isfinite().all() if finite is None else norm.isfinite().all() & finite
+        return step_together({"": self})[""]
+
+    def move(self, finite: Tensor) -> None:
+        """Decay and Adam, from clipped gradients, which are then cleared.
+
+        Args:
+            finite: () bool on the device; where it is False nothing moves.
+        """
         if self.config.weight_decay:
             with torch.no_grad():
                 factor = torch.where(finite, 1.0 - self.config.weight_decay, 1.0)
@@ -73,7 +74,11 @@ class Optimizer:
         self.adam.found_inf = (~finite).float()  # type: ignore[attr-defined]
         self.adam.step()
         self.adam.zero_grad(set_to_none=True)
-        return norm
+
+    @property
+    def gradients(self) -> list[Tensor]:
+        """Those in place."""
+        return [p.grad for p in self.parameters if p.grad is not None]
 
     def clip(self, gradients: list[Tensor]) -> Tensor:
         """Scales gradients in place to the largest norm allowed; returns () their norm before."""
@@ -98,3 +103,21 @@ class Optimizer:
             # does not keep.
             like = parameter if value.shape == parameter.shape else value
             self.adam.state[parameter][name] = torch.empty_like(like, device=parameter.device).copy_(value).detach()
+
+
+def step_together(optimizers: Mapping[str, Optimizer], finite: Tensor | None = None) -> dict[str, Tensor]:
+    """One step of each, or of none: nothing moves if one norm is not finite.
+
+    Args:
+        optimizers: By name.
+        finite: () bool on the device, whether the losses are; where they are not, nothing moves either.
+
+    Returns:
+        Total gradient norms before clipping, by name.
+    """
+    norms = {name: own.clip(own.gradients) for name, own in optimizers.items()}
+    every = [norm.isfinite().all() for norm in norms.values()]
+    sound = torch.stack(every if finite is None else [*every, finite]).all()
+    for own in optimizers.values():
+        own.move(sound)
+    return norms

@@ -14,7 +14,7 @@ from genrl.infra.captured import Captured, Compilation, Compiled, compiles
 from genrl.infra.compute import Precision, autocast
 from genrl.infra.distributed import ALONE, World
 from genrl.infra.finite import all_finite, check_finite
-from genrl.infra.optim import Optimizer, OptimizerConfig
+from genrl.infra.optim import Optimizer, OptimizerConfig, step_together
 from genrl.models.connector import clip_embeddings
 from genrl.models.foundation import FoundationModel
 from genrl.models.latents import LatentBatch
@@ -145,11 +145,11 @@ class FoundationLearner:
         # The two objectives share no parameter, so that one backward pass serves both optimisers.
         torch.stack(objectives).sum().backward()
         results = {name: told.pop(name) for name in means}
-        if losses:
-            results["world_model/grad_norm"] = self.world_optimizer.step(finite)
+        optimizers = {"world_model": self.world_optimizer} if losses else {}
         if connector_losses:
-            results["connector/grad_norm"] = self.connector_optimizer.step(finite)
-        return results | told
+            optimizers["connector"] = self.connector_optimizer
+        norms = step_together(optimizers, finite)
+        return results | {f"{name}/grad_norm": norm for name, norm in norms.items()} | told
 
     def state_tensors(self) -> dict[str, Tensor]:
         """Model and optimiser states."""

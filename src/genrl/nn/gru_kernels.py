@@ -6,6 +6,7 @@ program of the kernel has one row of the batch, all three gates of it in registe
 
 from __future__ import annotations
 
+import warnings
 from functools import cache
 from typing import Any
 
@@ -23,8 +24,18 @@ NUM_WARPS = 8
 
 @cache
 def has_kernels(device: torch.device) -> bool:
-    """Whether the recurrence runs through these kernels there."""
-    return triton is not None and device.type == "cuda"
+    """Whether the recurrence runs through these kernels there; tries one, which wants a C compiler the first time."""
+    if triton is None or device.type != "cuda":
+        return False
+    try:
+        example = torch.zeros(1, 1, 48, device=device)
+        hidden, keep, weight = example[0, :, :16], example[..., 0], torch.zeros(48, 16, device=device)
+        forward_steps(example, hidden, keep, weight, example[0, 0], example[0, 0], 0.0, 1e-5)
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        warnings.warn(f"the GRU's kernels do not run here, which is slower: {reason}", stacklevel=2)
+        return False
+    return True
 
 
 def forward_steps(

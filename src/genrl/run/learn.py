@@ -351,7 +351,7 @@ def start_drawer(
         return lambda update: repeated(data_starts(model.model, sampler.batch(update).to(model.device)), count)
     actor = learner.actor_critic.actor
     draw = Captured(
-        lambda: data_free_starts(model.model, actor, config.starts, count), model.device, wanted=learner.captures
+        lambda: data_free_starts(model.model, actor, config.starts, count), model.device, wanted=learner.compiled
     )
     return lambda update: draw()
 

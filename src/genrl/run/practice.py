@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import sys
 from collections.abc import Mapping
@@ -199,7 +200,7 @@ class Practising:
         self.policy = prompted.general or GeneralPolicy.for_model(self.model, config.behavior.actor_critic)
         embed_video = prompted.vlm.embed_video if config.behavior.shown.share else None
         self.policy_learner = GeneralLearner(self.model, self.policy, config.behavior, embed_video)
-        self._free_starts = Captured(self._draw_free_starts, prompted.device, wanted=self.policy_learner.captures)
+        self._free_starts = Captured(self._draw_free_starts, prompted.device, wanted=self.policy_learner.compiled)
         self.model_learner: LatentLearner | None = None
         self.cache = LatentCache(self.model.world_model, self.column, prompted.device)
         self.num_cached = 0
@@ -226,6 +227,7 @@ class Practising:
         else:
             self.windows = WindowSampler(stores, START_WINDOW, self.config.starts.num_starts // 2, seed, self.column)
             self.model_learner = None
+            gc.collect()  # It refers to itself, and has moments and graphs.
             self.model.eval().requires_grad_(False)
 
     def update(self, number: int, of_model: int) -> dict[str, Tensor]:

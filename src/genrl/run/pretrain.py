@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import sys
 from collections.abc import Mapping
@@ -199,6 +200,7 @@ class Pretraining:
             config: StageConfig = getattr(self.config, stage)
             options = {"dynamics": self.config.latent_dynamics} if stage == "latent" else {}
             self.learner = LEARNERS[stage](self.model, config.learner, self.world, **options)
+            gc.collect()  # The one before refers to itself, and has moments and graphs.
 
     def update(self, number: int, done: int) -> dict[str, Tensor]:
         """One update of the present stage.
