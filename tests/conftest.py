@@ -15,6 +15,11 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
+from genrl.infra import compute  # noqa: E402
+
+# Before a test draws, as `pick_device` does where there is a GPU.
+compute.load_triton()
+
 torch.set_num_threads(1)
 
 

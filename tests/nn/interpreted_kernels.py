@@ -56,13 +56,12 @@ def main() -> None:
         grad = torch.randn(STEPS, ROWS, UNITS)
         right = exact(*inputs, grad)
         for way, kernels in (("torch", False), ("kernels", True)):
-            recurrence.has_kernels = lambda device, kernels=kernels: kernels
+            recurrence.kernels = lambda device, kernels=kernels: gru_kernels if kernels else None
             found = by_operator(grad, dtype, *inputs)
             errors.setdefault(str(dtype), {})[way] = {
                 name: float((own.double() - best).norm() / best.norm())
                 for name, own, best in zip(NAMES, found, right, strict=True)
             }
-    assert gru_kernels.triton is not None
     print(json.dumps(errors))
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
-triton = pytest.importorskip("triton", reason="Triton comes with torch for GPUs, and with the extra `dev` on Linux")
+from genrl.nn import recurrence
 
-from genrl.nn import gru_kernels  # noqa: E402
+triton = pytest.importorskip("triton", reason="Triton comes with torch for GPUs, and with the extra `dev` on Linux")
 
 ROOT = Path(__file__).parents[2]
 
@@ -42,6 +42,8 @@ def test_in_bfloat16_they_are_as_near_to_float64_as_torchs_own_operations(errors
 @pytest.mark.parametrize("pointer", ["*bf16", "*fp32"])
 @pytest.mark.parametrize("kernel", ["_forward_step", "_backward_step"])
 def test_the_kernels_compile_for_a_gpu_and_stay_in_registers(kernel: str, pointer: str, tmp_path: Path) -> None:
+    from genrl.nn import gru_kernels
+
     function = getattr(gru_kernels, kernel)
     products = {"projected", "recurrent", "factor", "through", "grad_summed"}
     plain = {"update_bias": "fp32", "eps": "fp32", "units": "i32", "LAST": "constexpr", "FIRST": "constexpr"}
@@ -62,14 +64,14 @@ def test_the_kernels_compile_for_a_gpu_and_stay_in_registers(kernel: str, pointe
 
 
 def test_a_cpu_has_no_kernels() -> None:
-    assert not gru_kernels.has_kernels(torch.device("cpu"))
+    assert recurrence.kernels(torch.device("cpu")) is None
 
 
 def test_where_the_kernels_do_not_run_one_warning_says_so_and_torch_does_their_work() -> None:
     # Here there is no GPU at all.
     if torch.cuda.is_available():
         pytest.skip("they run")
-    gru_kernels.has_kernels.cache_clear()
+    recurrence.kernels.cache_clear()
     with pytest.warns(UserWarning, match="the GRU's kernels do not run here"):
-        assert not gru_kernels.has_kernels(torch.device("cuda"))
-    assert not gru_kernels.has_kernels(torch.device("cuda"))
+        assert recurrence.kernels(torch.device("cuda")) is None
+    assert recurrence.kernels(torch.device("cuda")) is None

@@ -1,41 +1,20 @@
 """Triton kernels of a step of the LayerNorm-GRU's recurrence, forwards and backwards.
 
 A step is one matrix product and one kernel: norm, gates, the next state and the next product's input in one pass. A
-program of the kernel has one row of the batch, all three gates of it in registers.
+program of the kernel has one row of the batch, all three gates of it in registers. This file is imported only where
+there is a GPU, and with it Triton (`recurrence.kernels`).
 """
 
 from __future__ import annotations
 
-import warnings
-from functools import cache
 from typing import Any
 
 import torch
+import triton
+import triton.language as tl
 from torch import Tensor
 
-try:
-    import triton
-    import triton.language as tl
-except ImportError:  # Where there is no GPU there need be no Triton.
-    triton = None
-
 NUM_WARPS = 8
-
-
-@cache
-def has_kernels(device: torch.device) -> bool:
-    """Whether the recurrence runs through these kernels there; tries one, which wants a C compiler the first time."""
-    if triton is None or device.type != "cuda":
-        return False
-    try:
-        example = torch.zeros(1, 1, 48, device=device)
-        hidden, keep, weight = example[0, :, :16], example[..., 0], torch.zeros(48, 16, device=device)
-        forward_steps(example, hidden, keep, weight, example[0, 0], example[0, 0], 0.0, 1e-5)
-    except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        warnings.warn(f"the GRU's kernels do not run here, which is slower: {reason}", stacklevel=2)
-        return False
-    return True
 
 
 def forward_steps(
@@ -105,88 +84,88 @@ def _launcher(kernel: Any, batch: int, units: int) -> Any:
     return lambda *args, **flags: kernel[(batch,)](*args, units, BLOCK=block, num_warps=NUM_WARPS, **flags)
 
 
-if triton is not None:
+@triton.jit
+def _tanh(x):  # type: ignore[no-untyped-def]
+    return 2 * tl.sigmoid(2 * x) - 1
 
-    @triton.jit
-    def _tanh(x):  # type: ignore[no-untyped-def]
-        return 2 * tl.sigmoid(2 * x) - 1
 
-    @triton.jit
-    def _forward_step(  # type: ignore[no-untyped-def]
-        projected, recurrent, before, keep, scale, shift,
-        gates, means, deviations, after, following, factor, update_bias, eps,
-        units, LAST: tl.constexpr, BLOCK: tl.constexpr,
-    ):  # fmt: skip
-        row = tl.program_id(0)
-        unit = tl.arange(0, BLOCK)
-        inside = unit < units
-        at, gate = row * units + unit, row * 3 * units + unit
-        r = tl.load(projected + gate, inside, 0).to(tl.float32) + tl.load(recurrent + gate, inside, 0).to(tl.float32)
-        gate += units
-        c = tl.load(projected + gate, inside, 0).to(tl.float32) + tl.load(recurrent + gate, inside, 0).to(tl.float32)
-        gate += units
-        u = tl.load(projected + gate, inside, 0).to(tl.float32) + tl.load(recurrent + gate, inside, 0).to(tl.float32)
-        tl.store(gates + gate - 2 * units, r, inside)
-        tl.store(gates + gate - units, c, inside)
-        tl.store(gates + gate, u, inside)
-        mean = (tl.sum(r, 0) + tl.sum(c, 0) + tl.sum(u, 0)) / (3 * units)
-        r, c, u = tl.where(inside, r - mean, 0), tl.where(inside, c - mean, 0), tl.where(inside, u - mean, 0)
-        deviation = 1 / tl.sqrt((tl.sum(r * r, 0) + tl.sum(c * c, 0) + tl.sum(u * u, 0)) / (3 * units) + eps)
-        tl.store(means + row, mean)
-        tl.store(deviations + row, deviation)
-        r = r * deviation * tl.load(scale + unit, inside, 0) + tl.load(shift + unit, inside, 0)
-        c = c * deviation * tl.load(scale + units + unit, inside, 0) + tl.load(shift + units + unit, inside, 0)
-        u = u * deviation * tl.load(scale + 2 * units + unit, inside, 0) + tl.load(shift + 2 * units + unit, inside, 0)
-        hidden = tl.load(before + at, inside, 0)
-        hidden += tl.sigmoid(u + update_bias) * (_tanh(tl.sigmoid(r) * c) - hidden)
-        tl.store(after + at, hidden, inside)
-        if not LAST:
-            hidden *= tl.load(keep + row)
-            tl.store(following + at, hidden, inside)
-            tl.store(factor + at, hidden.to(factor.dtype.element_ty), inside)
+@triton.jit
+def _forward_step(  # type: ignore[no-untyped-def]
+    projected, recurrent, before, keep, scale, shift,
+    gates, means, deviations, after, following, factor, update_bias, eps,
+    units, LAST: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    row = tl.program_id(0)
+    unit = tl.arange(0, BLOCK)
+    inside = unit < units
+    at, gate = row * units + unit, row * 3 * units + unit
+    r = tl.load(projected + gate, inside, 0).to(tl.float32) + tl.load(recurrent + gate, inside, 0).to(tl.float32)
+    gate += units
+    c = tl.load(projected + gate, inside, 0).to(tl.float32) + tl.load(recurrent + gate, inside, 0).to(tl.float32)
+    gate += units
+    u = tl.load(projected + gate, inside, 0).to(tl.float32) + tl.load(recurrent + gate, inside, 0).to(tl.float32)
+    tl.store(gates + gate - 2 * units, r, inside)
+    tl.store(gates + gate - units, c, inside)
+    tl.store(gates + gate, u, inside)
+    mean = (tl.sum(r, 0) + tl.sum(c, 0) + tl.sum(u, 0)) / (3 * units)
+    r, c, u = tl.where(inside, r - mean, 0), tl.where(inside, c - mean, 0), tl.where(inside, u - mean, 0)
+    deviation = 1 / tl.sqrt((tl.sum(r * r, 0) + tl.sum(c * c, 0) + tl.sum(u * u, 0)) / (3 * units) + eps)
+    tl.store(means + row, mean)
+    tl.store(deviations + row, deviation)
+    r = r * deviation * tl.load(scale + unit, inside, 0) + tl.load(shift + unit, inside, 0)
+    c = c * deviation * tl.load(scale + units + unit, inside, 0) + tl.load(shift + units + unit, inside, 0)
+    u = u * deviation * tl.load(scale + 2 * units + unit, inside, 0) + tl.load(shift + 2 * units + unit, inside, 0)
+    hidden = tl.load(before + at, inside, 0)
+    hidden += tl.sigmoid(u + update_bias) * (_tanh(tl.sigmoid(r) * c) - hidden)
+    tl.store(after + at, hidden, inside)
+    if not LAST:
+        hidden *= tl.load(keep + row)
+        tl.store(following + at, hidden, inside)
+        tl.store(factor + at, hidden.to(factor.dtype.element_ty), inside)
 
-    @triton.jit
-    def _backward_step(  # type: ignore[no-untyped-def]
-        grad_after, through, carried, keep_next, keep, before,
-        gates, means, deviations, scale, shift, grad_summed, grad_normed, update_bias,
-        units, FIRST: tl.constexpr, BLOCK: tl.constexpr,
-    ):  # fmt: skip
-        row = tl.program_id(0)
-        unit = tl.arange(0, BLOCK)
-        inside = unit < units
-        at, gate = row * units + unit, row * 3 * units + unit
-        grad = tl.load(grad_after + at, inside, 0).to(tl.float32)
-        if not FIRST:
-            grad += tl.load(through + at, inside, 0).to(tl.float32) * tl.load(keep_next + row)
-            grad += tl.load(carried + at, inside, 0)
-        mean, deviation = tl.load(means + row), tl.load(deviations + row)
-        scale_r = tl.load(scale + unit, inside, 0)
-        scale_c = tl.load(scale + units + unit, inside, 0)
-        scale_u = tl.load(scale + 2 * units + unit, inside, 0)
-        white_r = (tl.load(gates + gate, inside, 0) - mean) * deviation
-        white_c = (tl.load(gates + gate + units, inside, 0) - mean) * deviation
-        white_u = (tl.load(gates + gate + 2 * units, inside, 0) - mean) * deviation
-        reset = tl.sigmoid(white_r * scale_r + tl.load(shift + unit, inside, 0))
-        candidate = white_c * scale_c + tl.load(shift + units + unit, inside, 0)
-        update = tl.sigmoid(white_u * scale_u + tl.load(shift + 2 * units + unit, inside, 0) + update_bias)
-        activated = _tanh(reset * candidate)
-        through_candidate = grad * update * (1 - activated * activated)
-        # Outside the row the gradient is 0, and with it all that follows.
-        grad_r = through_candidate * candidate * reset * (1 - reset)
-        grad_c = through_candidate * reset
-        grad_u = grad * (activated - tl.load(before + at, inside, 0)) * update * (1 - update)
-        tl.store(grad_normed + gate, grad_r, inside)
-        tl.store(grad_normed + gate + units, grad_c, inside)
-        tl.store(grad_normed + gate + 2 * units, grad_u, inside)
-        grad_r, grad_c, grad_u = grad_r * scale_r, grad_c * scale_c, grad_u * scale_u
-        mean_grad = (tl.sum(grad_r, 0) + tl.sum(grad_c, 0) + tl.sum(grad_u, 0)) / (3 * units)
-        product = tl.sum(grad_r * white_r, 0) + tl.sum(grad_c * white_c, 0) + tl.sum(grad_u * white_u, 0)
-        product = product / (3 * units)
-        kind = grad_summed.dtype.element_ty
-        grad_r = (grad_r - mean_grad - white_r * product) * deviation
-        grad_c = (grad_c - mean_grad - white_c * product) * deviation
-        grad_u = (grad_u - mean_grad - white_u * product) * deviation
-        tl.store(grad_summed + gate, grad_r.to(kind), inside)
-        tl.store(grad_summed + gate + units, grad_c.to(kind), inside)
-        tl.store(grad_summed + gate + 2 * units, grad_u.to(kind), inside)
-        tl.store(carried + at, grad * (1 - update) * tl.load(keep + row), inside)
+
+@triton.jit
+def _backward_step(  # type: ignore[no-untyped-def]
+    grad_after, through, carried, keep_next, keep, before,
+    gates, means, deviations, scale, shift, grad_summed, grad_normed, update_bias,
+    units, FIRST: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    row = tl.program_id(0)
+    unit = tl.arange(0, BLOCK)
+    inside = unit < units
+    at, gate = row * units + unit, row * 3 * units + unit
+    grad = tl.load(grad_after + at, inside, 0).to(tl.float32)
+    if not FIRST:
+        grad += tl.load(through + at, inside, 0).to(tl.float32) * tl.load(keep_next + row)
+        grad += tl.load(carried + at, inside, 0)
+    mean, deviation = tl.load(means + row), tl.load(deviations + row)
+    scale_r = tl.load(scale + unit, inside, 0)
+    scale_c = tl.load(scale + units + unit, inside, 0)
+    scale_u = tl.load(scale + 2 * units + unit, inside, 0)
+    white_r = (tl.load(gates + gate, inside, 0) - mean) * deviation
+    white_c = (tl.load(gates + gate + units, inside, 0) - mean) * deviation
+    white_u = (tl.load(gates + gate + 2 * units, inside, 0) - mean) * deviation
+    reset = tl.sigmoid(white_r * scale_r + tl.load(shift + unit, inside, 0))
+    candidate = white_c * scale_c + tl.load(shift + units + unit, inside, 0)
+    update = tl.sigmoid(white_u * scale_u + tl.load(shift + 2 * units + unit, inside, 0) + update_bias)
+    activated = _tanh(reset * candidate)
+    through_candidate = grad * update * (1 - activated * activated)
+    # Outside the row the gradient is 0, and with it all that follows.
+    grad_r = through_candidate * candidate * reset * (1 - reset)
+    grad_c = through_candidate * reset
+    grad_u = grad * (activated - tl.load(before + at, inside, 0)) * update * (1 - update)
+    tl.store(grad_normed + gate, grad_r, inside)
+    tl.store(grad_normed + gate + units, grad_c, inside)
+    tl.store(grad_normed + gate + 2 * units, grad_u, inside)
+    grad_r, grad_c, grad_u = grad_r * scale_r, grad_c * scale_c, grad_u * scale_u
+    mean_grad = (tl.sum(grad_r, 0) + tl.sum(grad_c, 0) + tl.sum(grad_u, 0)) / (3 * units)
+    product = tl.sum(grad_r * white_r, 0) + tl.sum(grad_c * white_c, 0) + tl.sum(grad_u * white_u, 0)
+    product = product / (3 * units)
+    kind = grad_summed.dtype.element_ty
+    grad_r = (grad_r - mean_grad - white_r * product) * deviation
+    grad_c = (grad_c - mean_grad - white_c * product) * deviation
+    grad_u = (grad_u - mean_grad - white_u * product) * deviation
+    tl.store(grad_summed + gate, grad_r.to(kind), inside)
+    tl.store(grad_summed + gate + units, grad_c.to(kind), inside)
+    tl.store(grad_summed + gate + 2 * units, grad_u.to(kind), inside)
+    tl.store(carried + at, grad * (1 - update) * tl.load(keep + row), inside)

@@ -6,16 +6,35 @@ It is one operator to torch: a compiler does not unroll its loop. On a GPU a ste
 
 from __future__ import annotations
 
+import warnings
+from functools import cache
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from genrl.nn.gru_kernels import backward_steps, forward_steps, has_kernels
-
 UPDATE_BIAS = -1.0
 """Added to the update gate: a fresh cell keeps most of its state."""
 NORM_EPS = 1e-5
+
+
+@cache
+def kernels(device: torch.device) -> ModuleType | None:
+    """`gru_kernels` where they run; tries one, which wants a C compiler the first time."""
+    if device.type != "cuda":
+        return None
+    try:
+        from genrl.nn import gru_kernels
+
+        example, weight = torch.zeros(1, 1, 48, device=device), torch.zeros(48, 16, device=device)
+        hidden, keep, scale = example[0, :, :16], example[..., 0], example[0, 0]
+        gru_kernels.forward_steps(example, hidden, keep, weight, scale, scale, UPDATE_BIAS, NORM_EPS)
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        warnings.warn(f"the GRU's kernels do not run here, which is slower: {reason}", stacklevel=2)
+        return None
+    return gru_kernels
 
 
 @torch.library.custom_op("genrl::gru_sequence", mutates_args=())
@@ -39,8 +58,8 @@ def gru_sequence(
         the norm, and (T, B, 1) their means and inverse deviations.
     """
     with torch.autocast(projected.device.type, enabled=False):
-        if has_kernels(projected.device):
-            return forward_steps(projected, hidden, keep, weight, scale, shift, UPDATE_BIAS, NORM_EPS)
+        if fast := kernels(projected.device):
+            return fast.forward_steps(projected, hidden, keep, weight, scale, shift, UPDATE_BIAS, NORM_EPS)
         matrix = weight.to(projected.dtype).T
         before, gates, means, deviations, after = [], [], [], [], []
         for t in range(projected.shape[0]):
@@ -104,8 +123,8 @@ def gru_sequence_backward(
     """
     with torch.autocast(grad_after.device.type, enabled=False):
         whitened = (gates - means) * deviations
-        if has_kernels(grad_after.device):
-            grad_summed, grad_normed, grad_hidden = backward_steps(
+        if fast := kernels(grad_after.device):
+            grad_summed, grad_normed, grad_hidden = fast.backward_steps(
                 grad_after, before, gates, means, deviations, keep, weight, scale, shift, dtype, UPDATE_BIAS
             )
         else:
