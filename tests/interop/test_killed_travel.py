@@ -74,7 +74,9 @@ def kill_at_moments(config: ExportConfig | ImportConfig, check: Callable[[Path, 
         process.join()
         killed += process.exitcode != 0
         check(again.out, config.out)
-        if process.exitcode != 0:
+        # A Minari data set appears as a whole: a process killed just after that has left nothing to do.
+        there = isinstance(config, ExportConfig) and config.format == "minari" and again.out.exists()
+        if process.exitcode != 0 and not there:
             run(again)
         complete(again.out, config.out)
         assert not [path for path in again.out.parent.rglob(".*tmp*") if again.out.stem in str(path)]
