@@ -15,10 +15,9 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
-from genrl.infra import compute  # noqa: E402
+from genrl.envs.gl import load_triton  # noqa: E402
 
-# Before a test draws, as `pick_device` does where there is a GPU.
-compute.load_triton()
+load_triton()  # Some tests draw without `require_gl`.
 
 torch.set_num_threads(1)
 

@@ -155,3 +155,11 @@ def test_mujoco_may_be_imported_before_us() -> None:
     environment = {"PATH": "", "PYTHONPATH": ":".join(sys.path)}
     result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert result.stdout == "drawn\n", result.stdout + result.stderr
+
+
+def test_torch_may_load_triton_after_something_was_drawn() -> None:
+    pytest.importorskip("triton")
+    script = (
+        "from genrl.envs.environment import make_env; make_env('walker_stand').reset(); import torch._dynamo, triton"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)

@@ -6,6 +6,7 @@ import ctypes
 import importlib
 import os
 import sys
+from contextlib import suppress
 
 from genrl.infra.errors import UserError
 
@@ -48,6 +49,12 @@ def require_gl() -> None:
         raise UserError(
             f"cannot render with MUJOCO_GL={os.environ.get('MUJOCO_GL')} ({reason}): {INSTALL_HINT}"
         ) from error
+
+
+def load_triton() -> None:
+    """Before MuJoCo loads Mesa: torch loads Triton where it is installed, which after Mesa's LLVM crashes the process."""
+    with suppress(ImportError):
+        import triton  # noqa: F401
 
 
 def gl_version() -> str:

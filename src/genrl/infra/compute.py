@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
 import torch
@@ -27,15 +27,7 @@ def pick_device(name: str = "auto") -> torch.device:
         raise UserError("--device cuda: no CUDA device is usable here; use --device cpu")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda":
-        load_triton()
     return torch.device(name)
-
-
-def load_triton() -> None:
-    """Before a simulator draws: where that brings Mesa, whose LLVM is another one, loading Triton after it crashes."""
-    with suppress(ImportError):
-        import triton  # noqa: F401
 
 
 def autocast(device: torch.device, precision: str = "float32") -> AbstractContextManager[object]:
