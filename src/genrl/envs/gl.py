@@ -52,7 +52,7 @@ def require_gl() -> None:
 
 
 def load_triton() -> None:
-    """Before MuJoCo loads Mesa: torch loads Triton where it is installed, which after Mesa's LLVM crashes the process."""
+    """Before MuJoCo loads Mesa: torch loads Triton where it is installed; after Mesa's LLVM that ends the process."""
     with suppress(ImportError):
         import triton  # noqa: F401
 
