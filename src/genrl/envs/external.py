@@ -10,7 +10,7 @@ import gymnasium
 import numpy as np
 
 from genrl.envs.domain import FRAME_SIZE
-from genrl.infra.errors import UserError
+from genrl.infra.errors import UserError, first_line
 from genrl.infra.media import resize_frames
 from genrl.infra.units import to_units
 
@@ -189,9 +189,10 @@ def _make(name: str, view: View) -> gymnasium.Env[Any, Any]:
     try:
         env = gymnasium.make(name, render_mode="rgb_array", disable_env_checker=True, **view.options)
     except (gymnasium.error.Error, ImportError, TypeError, AssertionError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         options = ", ".join(f"{option}={value!r}" for option, value in view.options.items())
-        raise UserError(f"--env {name} cannot be made{f' with {options}' if options else ''}: {reason}") from error
+        raise UserError(
+            f"--env {name} cannot be made{f' with {options}' if options else ''}: {first_line(error)}"
+        ) from error
     if "rgb_array" not in env.metadata.get("render_modes", ()):
         raise UserError(f"--env {name} does not draw itself: its `metadata` name no render mode rgb_array")
     model: Any = getattr(env.unwrapped, "model", None)

@@ -8,7 +8,7 @@ import os
 import sys
 from contextlib import suppress
 
-from genrl.infra.errors import UserError
+from genrl.infra.errors import UserError, first_line
 
 INSTALL_HINT = "apt-get install libegl1 libegl-mesa0 libgl1-mesa-dri (or libosmesa6 with MUJOCO_GL=osmesa)"
 _EMPTY_WORLD = "<mujoco><worldbody><light/></worldbody></mujoco>"
@@ -45,9 +45,8 @@ def require_gl() -> None:
 
         mujoco.Renderer(mujoco.MjModel.from_xml_string(_EMPTY_WORLD), 8, 8).close()
     except Exception as error:  # MuJoCo, PyOpenGL and ctypes each raise their own kinds here
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
-            f"cannot render with MUJOCO_GL={os.environ.get('MUJOCO_GL')} ({reason}): {INSTALL_HINT}"
+            f"cannot render with MUJOCO_GL={os.environ.get('MUJOCO_GL')} ({first_line(error)}): {INSTALL_HINT}"
         ) from error
 
 

@@ -17,7 +17,7 @@ import torch
 import torch._functorch.config
 from torch import Tensor
 
-from genrl.infra.errors import UserError
+from genrl.infra.errors import UserError, first_line
 
 Compilation = Literal["auto", "on", "off"]
 """auto: on GPUs; on: on CPUs too, where it takes minutes and gains little; off: one operation after another."""
@@ -34,11 +34,7 @@ def compiles(device: torch.device, compilation: Compilation) -> bool:
 
 def tell(what: str, error: Exception) -> None:
     """One line for the user, who goes on without."""
-    print(f"{what} is not possible here and left out, which is slower: {_reason(error)}", file=sys.stderr)
-
-
-def _reason(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    print(f"{what} is not possible here and left out, which is slower: {first_line(error)}", file=sys.stderr)
 
 
 class Compiled:
@@ -190,7 +186,7 @@ def capture(function: Callable[[], Any]) -> tuple[Any, Replay]:
                 graph.capture_end()
             except RuntimeError:
                 raise UserError(
-                    f"an update could not be captured as one CUDA graph ({_reason(error)}); the same command with "
+                    f"an update could not be captured as one CUDA graph ({first_line(error)}); the same command with "
                     "--behavior.compile off (of pretraining --joint.learner.compile off, or that of the stage) goes on"
                 ) from error
             raise

@@ -14,7 +14,12 @@ class UserError(ValueError):
 
 
 class NonFiniteError(UserError):
-    """A loss became NaN or infinite; raised before any optimiser moves."""
+    """A loss or a gradient became NaN or infinite; no optimiser has moved."""
+
+
+def first_line(error: Exception) -> str:
+    """What an error of somebody else's says, in one line."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -14,6 +14,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from genrl.nn.recurrence import NORM_EPS, UPDATE_BIAS, Given, Kept
+
 NUM_WARPS = 8
 
 
@@ -24,8 +26,6 @@ def forward_steps(
     weight: Tensor,
     scale: Tensor,
     shift: Tensor,
-    update_bias: float,
-    eps: float,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """As `recurrence.gru_sequence`."""
     steps, batch, width = projected.shape
@@ -44,36 +44,26 @@ def forward_steps(
         following, kept = (before[t], keep[t]) if last else (before[t + 1], keep[t + 1])
         launch(
             projected[t], recurrent, before[t], kept, scale, shift,
-            gates[t], means[t], deviations[t], after[t], following, factor, update_bias, eps, LAST=last,
+            gates[t], means[t], deviations[t], after[t], following, factor, UPDATE_BIAS, NORM_EPS, LAST=last,
         )  # fmt: skip
     return after, before, gates, means, deviations
 
 
-def backward_steps(
-    grad_after: Tensor,
-    before: Tensor,
-    gates: Tensor,
-    means: Tensor,
-    deviations: Tensor,
-    keep: Tensor,
-    weight: Tensor,
-    scale: Tensor,
-    shift: Tensor,
-    dtype: torch.dtype,
-    update_bias: float,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """(T, B, 3D) gradients of the gates before (in `dtype`) and after the norm, and (B, D) of the first state."""
+def backward_steps(grad_after: Tensor, kept: Kept, given: Given, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+    """As `recurrence._backward_steps`."""
+    before, whitened, deviations = kept
+    keep, weight, scale, shift = given
     steps, batch, units = before.shape
     grad_after, keep = grad_after.contiguous(), keep.float().contiguous()
     matrix = weight.to(dtype).contiguous()
-    grad_summed, grad_normed = torch.empty_like(gates, dtype=dtype), torch.empty_like(gates)
+    grad_summed, grad_normed = torch.empty_like(whitened, dtype=dtype), torch.empty_like(whitened)
     through, carried = before.new_empty(batch, units, dtype=dtype), torch.empty_like(before[0])
     launch = _launcher(_backward_step, batch, units)
     for t in reversed(range(steps)):
         first = t + 1 == steps
         launch(
             grad_after[t], through, carried, keep[t] if first else keep[t + 1], keep[t], before[t],
-            gates[t], means[t], deviations[t], scale, shift, grad_summed[t], grad_normed[t], update_bias, FIRST=first,
+            whitened[t], deviations[t], scale, shift, grad_summed[t], grad_normed[t], UPDATE_BIAS, FIRST=first,
         )  # fmt: skip
         torch.mm(grad_summed[t], matrix, out=through)
     return grad_summed, grad_normed, torch.addcmul(carried, through.float(), keep[0, :, None])
@@ -127,7 +117,7 @@ def _forward_step(  # type: ignore[no-untyped-def]
 @triton.jit
 def _backward_step(  # type: ignore[no-untyped-def]
     grad_after, through, carried, keep_next, keep, before,
-    gates, means, deviations, scale, shift, grad_summed, grad_normed, update_bias,
+    whitened, deviations, scale, shift, grad_summed, grad_normed, update_bias,
     units, FIRST: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0)
@@ -138,13 +128,13 @@ def _backward_step(  # type: ignore[no-untyped-def]
     if not FIRST:
         grad += tl.load(through + at, inside, 0).to(tl.float32) * tl.load(keep_next + row)
         grad += tl.load(carried + at, inside, 0)
-    mean, deviation = tl.load(means + row), tl.load(deviations + row)
+    deviation = tl.load(deviations + row)
     scale_r = tl.load(scale + unit, inside, 0)
     scale_c = tl.load(scale + units + unit, inside, 0)
     scale_u = tl.load(scale + 2 * units + unit, inside, 0)
-    white_r = (tl.load(gates + gate, inside, 0) - mean) * deviation
-    white_c = (tl.load(gates + gate + units, inside, 0) - mean) * deviation
-    white_u = (tl.load(gates + gate + 2 * units, inside, 0) - mean) * deviation
+    white_r = tl.load(whitened + gate, inside, 0)
+    white_c = tl.load(whitened + gate + units, inside, 0)
+    white_u = tl.load(whitened + gate + 2 * units, inside, 0)
     reset = tl.sigmoid(white_r * scale_r + tl.load(shift + unit, inside, 0))
     candidate = white_c * scale_c + tl.load(shift + units + unit, inside, 0)
     update = tl.sigmoid(white_u * scale_u + tl.load(shift + 2 * units + unit, inside, 0) + update_bias)

@@ -18,6 +18,12 @@ UPDATE_BIAS = -1.0
 """Added to the update gate: a fresh cell keeps most of its state."""
 NORM_EPS = 1e-5
 
+Kept = tuple[Tensor, Tensor, Tensor]
+"""For the backward pass: (T, B, D) states before each step, (T, B, 3D) gates whitened by the norm, (T, B, 1) inverse
+deviations."""
+Given = tuple[Tensor, Tensor, Tensor, Tensor]
+"""`keep`, `weight`, `scale` and `shift` of `gru_sequence`."""
+
 
 @cache
 def kernels(device: torch.device) -> ModuleType | None:
@@ -29,10 +35,9 @@ def kernels(device: torch.device) -> ModuleType | None:
 
         example, weight = torch.zeros(1, 1, 48, device=device), torch.zeros(48, 16, device=device)
         hidden, keep, scale = example[0, :, :16], example[..., 0], example[0, 0]
-        gru_kernels.forward_steps(example, hidden, keep, weight, scale, scale, UPDATE_BIAS, NORM_EPS)
+        gru_kernels.forward_steps(example, hidden, keep, weight, scale, scale)
     except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        warnings.warn(f"the GRU's kernels do not run here, which is slower: {reason}", stacklevel=2)
+        warnings.warn(f"the GRU's kernels do not run here, which is slower: {error!r}", stacklevel=2)
         return None
     return gru_kernels
 
@@ -59,7 +64,7 @@ def gru_sequence(
     """
     with torch.autocast(projected.device.type, enabled=False):
         if fast := kernels(projected.device):
-            return fast.forward_steps(projected, hidden, keep, weight, scale, shift, UPDATE_BIAS, NORM_EPS)
+            return fast.forward_steps(projected, hidden, keep, weight, scale, shift)
         matrix = weight.to(projected.dtype).T
         before, gates, means, deviations, after = [], [], [], [], []
         for t in range(projected.shape[0]):
@@ -78,14 +83,9 @@ def gru_sequence(
 
 
 @gru_sequence.register_fake
-def _(
-    projected: Tensor, hidden: Tensor, keep: Tensor, weight: Tensor, scale: Tensor, shift: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+def _(projected: Tensor, hidden: Tensor, *_: Tensor) -> tuple[Tensor, ...]:
     steps, batch, width = projected.shape
-    after, before = (hidden.new_empty(steps, batch, width // 3) for _ in range(2))
-    gates = hidden.new_empty(steps, batch, width)
-    means, deviations = (hidden.new_empty(steps, batch, 1) for _ in range(2))
-    return after, before, gates, means, deviations
+    return tuple(hidden.new_empty(steps, batch, size) for size in (width // 3, width // 3, width, 1, 1))
 
 
 @torch.library.custom_op("genrl::gru_sequence_backward", mutates_args=())
@@ -123,31 +123,19 @@ def gru_sequence_backward(
     """
     with torch.autocast(grad_after.device.type, enabled=False):
         whitened = (gates - means) * deviations
-        if fast := kernels(grad_after.device):
-            grad_summed, grad_normed, grad_hidden = fast.backward_steps(
-                grad_after, before, gates, means, deviations, keep, weight, scale, shift, dtype, UPDATE_BIAS
-            )
-        else:
-            grad_summed, grad_normed, grad_hidden = _backward_steps(
-                grad_after, before, whitened, deviations, keep, weight, scale, shift, dtype
-            )
+        kept, given = (before, whitened, deviations), (keep, weight, scale, shift)
+        fast = kernels(grad_after.device)
+        run = _backward_steps if fast is None else fast.backward_steps
+        grad_summed, grad_normed, grad_hidden = run(grad_after, kept, given, dtype)
         flat = grad_summed.flatten(0, 1)
         grad_weight = (flat.T @ before.flatten(0, 1).to(dtype)).to(weight.dtype)
         return grad_summed, grad_hidden, grad_weight, (grad_normed * whitened).sum((0, 1)), grad_normed.sum((0, 1))
 
 
-def _backward_steps(
-    grad_after: Tensor,
-    before: Tensor,
-    whitened: Tensor,
-    deviations: Tensor,
-    keep: Tensor,
-    weight: Tensor,
-    scale: Tensor,
-    shift: Tensor,
-    dtype: torch.dtype,
-) -> tuple[Tensor, Tensor, Tensor]:
+def _backward_steps(grad_after: Tensor, kept: Kept, given: Given, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
     """(T, B, 3D) gradients of the gates before (in `dtype`) and after the norm, and (B, D) of the first state."""
+    before, whitened, deviations = kept
+    keep, weight, scale, shift = given
     matrix = weight.to(dtype)
     # What does not depend on the state's gradient, for all steps at once.
     reset, candidate, update = torch.addcmul(shift, whitened, scale).chunk(3, dim=-1)
@@ -179,18 +167,8 @@ def _backward_steps(
 
 
 @gru_sequence_backward.register_fake
-def _(
-    grad_after: Tensor,
-    before: Tensor,
-    gates: Tensor,
-    means: Tensor,
-    deviations: Tensor,
-    keep: Tensor,
-    weight: Tensor,
-    scale: Tensor,
-    shift: Tensor,
-    dtype: torch.dtype,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+def _(grad_after: Tensor, before: Tensor, gates: Tensor, *others: Any) -> tuple[Tensor, ...]:
+    *_, weight, scale, shift, dtype = others
     projected, hidden = gates.new_empty(gates.shape, dtype=dtype), before.new_empty(before.shape[1:])
     return projected, hidden, torch.empty_like(weight), torch.empty_like(scale), torch.empty_like(shift)
 
