@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import time
+import os
+import signal
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -24,8 +26,8 @@ pytest.importorskip("pyarrow", reason="the extra `data` is not installed")
 pytest.importorskip("minari")
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
-MOMENTS = (0.1, 0.5, 0.9)
-"""When processes are killed, as shares of the time that one takes which is left alone."""
+MOMENTS = (0.4, 0.75, 0.9)
+"""When processes are killed, as shares of the calls that one makes which is left alone: the first third is imports."""
 EPISODES = 16
 FRAMES_PER_FILE = 40
 SMALL = replace(SPEC, frame_size=16)
@@ -36,20 +38,30 @@ def run(config: ExportConfig | ImportConfig) -> None:
     export(config) if isinstance(config, ExportConfig) else import_(config)
 
 
-def child(config: ExportConfig | ImportConfig, begun) -> None:
-    begun.set()
+def run_to_call(config: ExportConfig | ImportConfig, last: float, calls) -> None:
+    """Run it, and die at its call number `last`: a moment that does not depend on how fast or busy the machine is."""
+
+    def count(frame, event: str, argument) -> None:
+        if event in ("call", "c_call"):
+            calls.value += 1
+            if calls.value >= last:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.setprofile(count)
     run(config)
+    sys.setprofile(None)
 
 
-def start(config: ExportConfig | ImportConfig):
-    """Run it in a process of its own; returns once it begins."""
+def start_and_wait(config: ExportConfig | ImportConfig, last: float = float("inf")) -> tuple[int, int]:
+    """Run it in a process of its own, up to its call number `last`. Returns its exit code and its number of calls."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
-    begun = context.Event()
-    process = context.Process(target=child, args=(config, begun), daemon=True)
+    calls = context.Value("q", 0, lock=False)
+    process = context.Process(target=run_to_call, args=(config, last, calls), daemon=True)
     process.start()
-    assert begun.wait(60)
-    return process
+    process.join(300)
+    assert process.exitcode is not None
+    return process.exitcode, calls.value
 
 
 def kill_at_moments(config: ExportConfig | ImportConfig, check: Callable[[Path, Path], None], complete) -> None:
@@ -60,27 +72,18 @@ def kill_at_moments(config: ExportConfig | ImportConfig, check: Callable[[Path, 
         check: (killed, uninterrupted) -> fails if what is there is not whole.
         complete: The same, of what a second run has made.
     """
-    begin = time.monotonic()
-    process = start(config)
-    process.join(300)
-    assert process.exitcode == 0
-    seconds = time.monotonic() - begin
-    killed = 0
+    exitcode, calls = start_and_wait(config)
+    assert exitcode == 0
     for number, moment in enumerate(MOMENTS):
         again = replace(config, out=config.out.with_name(f"killed{number}-v0"))
-        process = start(again)
-        time.sleep(moment * seconds)
-        process.kill()
-        process.join()
-        killed += process.exitcode != 0
+        exitcode, _ = start_and_wait(again, moment * calls)
+        assert exitcode == -signal.SIGKILL
         check(again.out, config.out)
         # A Minari data set appears as a whole: a process killed just after that has left nothing to do.
-        there = isinstance(config, ExportConfig) and config.format == "minari" and again.out.exists()
-        if process.exitcode != 0 and not there:
+        if not (isinstance(config, ExportConfig) and config.format == "minari" and again.out.exists()):
             run(again)
         complete(again.out, config.out)
         assert not [path for path in again.out.parent.rglob(".*tmp*") if again.out.stem in str(path)]
-    assert killed
 
 
 def same_episodes(one: Store, other: Store, count: int) -> None:
