@@ -29,6 +29,7 @@ from genrl.envs.tasks import get_task, normalised_score
 from genrl.infra.checkpoint import atomic_write
 from genrl.infra.errors import UserError
 from genrl.run.prompting import PromptedModel, load_model
+from genrl.vlm.mini import MiniVLM
 
 EPISODE_REWARDS = 1000
 """Control steps of an episode: a reward that lasted would give so many times itself."""
@@ -49,6 +50,8 @@ class JudgeConfig:
     """Looks at the clip that ends at every so-manieth frame."""
     best: int = 50
     """Clips that count as those that fit best."""
+    unread: bool = False
+    """Take texts as the text tower of the mini VLM has them, not as mixtures of concepts (`TextTower.read`)."""
     out: Path | None = None
     """JSON file to write."""
 
@@ -56,6 +59,10 @@ class JudgeConfig:
 def main(config: JudgeConfig) -> dict[str, dict[str, float]]:
     """Prints and returns a row for each task."""
     model = load_model(config.model)
+    if config.unread:
+        if not isinstance(model.vlm, MiniVLM):
+            raise UserError(f"--unread is for the mini VLM; {config.model} has {model.vlm.name}")
+        model.vlm.text.concepts = None
     embeddings, states = clips(model, config)
     rows = {}
     for task, prompt in chosen_prompts(ScoreConfig(model=config.model), model.model.spec.domain):

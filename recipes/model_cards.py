@@ -24,7 +24,7 @@ from genrl.vlm.registry import ENTRIES
 
 DOCS = Path(__file__).parents[1] / "docs"
 GROUPS = ("own look", "random looks", "simulated")
-KINDS = ("captions", "captions of attributes", "held-out wordings")
+KINDS = ("captions", "captions of attributes", "held-out wordings", "held-out wordings, unread")
 BLOCK = re.compile(r"(<!-- table (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 Json = dict[str, Any]

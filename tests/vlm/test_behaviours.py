@@ -97,6 +97,13 @@ def test_a_body_on_its_back_lies_and_one_turned_round_lies_on_its_front() -> Non
     assert "lie_front" in shown(held(height=0.08 - 1.3, lean=90 - 720))
 
 
+def test_a_body_that_lies_with_a_raised_leg_does_not_simply_lie() -> None:
+    flat, raised = held(height=0.08 - 1.3, lean=-90), held(height=0.08 - 1.3, lean=-90)
+    raised[..., [3, 6]] = np.deg2rad(25)  # straight legs, from 0.08 m to 0.08 + 0.95 sin(25 degrees) at the foot
+    assert "lie_back" in shown(flat) and "legs_up" not in shown(flat)
+    assert "legs_up" in shown(raised) and {"lie_back", "lie"} <= shown(raised, label=0)
+
+
 def test_a_body_half_a_turn_round_is_on_its_head() -> None:
     assert "inverted" in shown(held(height=0.37 - 1.3, lean=180))
 
@@ -130,11 +137,16 @@ def test_arms_say_what_they_do() -> None:
     assert "reach_forward" in shown(arms(ahead, ahead), "stickman")
     assert "guard" in shown(arms(guard, guard), "stickman")
     assert "arms_raised" not in shown(arms(up, hanging), "stickman")
+    kneeling = arms(up, up)
+    kneeling[..., 0] -= 0.5  # what the legs do is not asked; a chest half a metre lower is not that of one that stands
+    assert "arms_raised" in shown(kneeling, "stickman", label=0)
     blow = arms(guard, guard)
     blow[0, 4:, 9:11] = np.deg2rad(ahead)
     # The fist goes from 0.27 m to 0.6 m before the chest within 0.05 s.
     assert get_body("stickman").describe(blow)["hand_speed"][0] > 5
     assert "strike" in shown(blow, "stickman") and "strike" not in shown(arms(ahead, ahead), "stickman")
+    blow[..., 0] -= 0.5
+    assert "strike" in shown(blow, "stickman", label=0)
 
 
 def test_what_other_bodies_do_is_not_shown_but_undecided_where_it_may_look_the_same() -> None:

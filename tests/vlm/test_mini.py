@@ -91,6 +91,26 @@ def test_case_and_punctuation_between_words_do_not_hide_words() -> None:
     assert model.text.tokens.ids("lunge_pose")[0] == model.text.tokens.ids("lunge")[0]
 
 
+def test_a_text_is_read_as_a_mixture_of_what_captions_mean(tmp_path) -> None:
+    model = tiny_vlm()
+    walk, jump, between = model.text(["walk", "jump", "a kangaroo walks"])
+    model.keep_concepts({"walk": ["walk"], "jump": ["jump"]})
+    read = model.embed_text(["a kangaroo walks"])[0]
+    near, far = (20 * between @ walk).exp(), (20 * between @ jump).exp()
+    mixture = (near * walk + far * jump) / (near + far)
+    assert torch.allclose(read, mixture / mixture.norm(), atol=1e-5)
+    assert not torch.allclose(read, between, atol=1e-2)
+    model.save(tmp_path / "vlm")
+    assert torch.allclose(load_vlm(str(tmp_path / "vlm")).embed_text(["a kangaroo walks"])[0], read, atol=1e-3)
+
+
+def test_a_concept_is_the_mean_of_its_captions() -> None:
+    model = tiny_vlm()
+    model.keep_concepts({"walk": ["walk", "stroll"]})
+    mean = model.text(["walk", "stroll"]).mean(0)
+    assert torch.allclose(model.embed_text(["anything"])[0], mean / mean.norm(), atol=1e-6)
+
+
 def test_what_was_saved_is_what_is_loaded(tmp_path) -> None:
     model, clips = tiny_vlm(), noise(2, 8, 64, 64)
     model.save(tmp_path / "vlm", {"seed": 0})

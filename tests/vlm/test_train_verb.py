@@ -8,11 +8,13 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 
 from genrl.data.store import Episode, StoreSpec, StoreWriter
 from genrl.infra.checkpoint import load_checkpoint
 from genrl.infra.errors import UserError
 from genrl.run.train_vlm import TrainVlmConfig, train_vlm
+from genrl.vlm.bodies import CONCEPTS
 from genrl.vlm.contrastive import ContrastiveConfig, ContrastiveLearner
 from genrl.vlm.registry import load_vlm
 from tests.vlm.tiny import TINY
@@ -76,6 +78,9 @@ def test_a_kept_video_tower_stays_as_it_is_while_words_are_learnt(config, tmp_pa
     same = {name for name in old if old[name].equal(new[name])}
     assert {name for name in old if name.startswith("video.")} <= same
     assert "text.project.weight" not in same
+    concepts = new["text.concepts"].float()
+    assert 1 < len(concepts) <= len(CONCEPTS)
+    assert torch.allclose(concepts.norm(dim=-1), torch.ones(len(concepts)), atol=1e-2)
     wider = dataclasses.replace(words, fresh=True, model=dataclasses.replace(TINY, feature_dim=32))
     with pytest.raises(UserError, match="--video-tower .* has --model.feature-dim 16, here it is 32"):
         train_vlm(wider)

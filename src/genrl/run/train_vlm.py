@@ -19,6 +19,7 @@ from genrl.envs.rendering import Look, check_look
 from genrl.infra.checkpoint import atomic_write, load_checkpoint
 from genrl.infra.compute import DeviceName, pick_device
 from genrl.infra.errors import UserError
+from genrl.infra.progress import ProgressReport
 from genrl.infra.rundir import Run
 from genrl.run.vlm_clips import (
     CLIP_FRAMES,
@@ -33,12 +34,14 @@ from genrl.run.vlm_clips import (
 from genrl.vlm.bodies import get_body
 from genrl.vlm.captions import load_captions, load_held_out_wordings
 from genrl.vlm.contrastive import ContrastiveConfig, ContrastiveLearner, LabelledClips
-from genrl.vlm.mini import MiniVLM
+from genrl.vlm.mini import CONCEPTS_TENSOR, MiniVLM
 from genrl.vlm.retrieval import measure_retrieval
 from genrl.vlm.tokens import TokenVectors
 from genrl.vlm.towers import MiniVLMConfig
 
 MODEL_DIRECTORY = "model"
+UNREAD = "held-out wordings, unread"
+"""Kind of wordings: measured without reading them as mixtures of concepts (`TextTower.read`)."""
 
 
 @dataclass(frozen=True)
@@ -111,18 +114,18 @@ def train_vlm(config: TrainVlmConfig) -> Path | None:
             return config.out / MODEL_DIRECTORY
         run.begin()
         shards = {domain: _clips(config, domain, stores[domain], test=False) for domain in config.domains}
-        of_bodies = [load_clips(own, domain)[0] for domain, own in shards.items()]
-        train = _standardise(join_clips(of_bodies))
         trained_on, left_out = _split(load_captions(), config.left_out)
         torch.manual_seed(config.seed)
         model = MiniVLM(config.model, TokenVectors.load()).to(device)
-        embeddings = None
+        embeddings = anchors = None
         if kept is not None:
             model.video.load_state_dict(kept.video.state_dict())
-            embeddings = model.embed_video(train.frames)
-        anchors = None
+            of_bodies, embeddings = _embedded(shards, model)
+        else:
+            of_bodies = [load_clips(own, domain)[0] for domain, own in shards.items()]
+        train = _standardise(join_clips(of_bodies))
         if start is not None and config.start is not None:
-            model.load_state_dict(start.state_dict())
+            model.load_state_dict({k: v for k, v in start.state_dict().items() if k != CONCEPTS_TENSOR})
             anchors = _anchors(config, start.to(device), _known_bodies(config.start), of_bodies)
         learner = ContrastiveLearner(
             model, train, trained_on, config.learning, config.updates, config.seed, embeddings, anchors
@@ -132,6 +135,7 @@ def train_vlm(config: TrainVlmConfig) -> Path | None:
             run.save(update, learner, every=config.save_every)
         if run.stopped:
             return None
+        model.eval().keep_concepts({concept: trained_on[concept] for concept in learner.concepts})
         meta = {"domains": list(config.domains), "look": config.look, "seed": config.seed}
         model.save(config.out / MODEL_DIRECTORY, meta)
         report = _measure(config, stores, trained_on, left_out)
@@ -161,6 +165,22 @@ def _known_bodies(directory: Path) -> list[str]:
     """Bodies that a mini VLM was trained on."""
     meta = load_checkpoint(directory)[1]
     return list(meta["domains"]) if "domains" in meta else [meta["domain"]]  # of one body, before there were several
+
+
+def _embedded(shards: Mapping[str, Sequence[Path]], model: MiniVLM) -> tuple[list[LabelledClips], Tensor]:
+    """Clips of each shard without their pictures, and the (N, E) embeddings of all.
+
+    One shard is held at a time: a text tower may learn from more clips than memory holds.
+    """
+    of_shards, embeddings = [], []
+    parts = [(domain, shard) for domain, own in shards.items() for shard in own]
+    with ProgressReport(len(parts), 0, "embedding clips", "shard") as progress:
+        for number, (domain, shard) in enumerate(parts, 1):
+            clips, _ = load_clips([shard], domain)
+            embeddings.append(model.embed_video(clips.frames))
+            of_shards.append(dataclasses.replace(clips, frames=clips.frames[:0]))
+            progress.advance(number)
+    return of_shards, torch.cat(embeddings)
 
 
 def _anchors(config: TrainVlmConfig, start: MiniVLM, known: Sequence[str], clips: Sequence[LabelledClips]) -> Tensor:
@@ -212,7 +232,9 @@ def _measure(
     Bodies of --start also have `stayed`, the mean cosine of a clip with where the start has it.
     """
     # What is measured is what was stored, in half precision.
-    model = MiniVLM.load(config.out / MODEL_DIRECTORY).to(pick_device(config.device))
+    device = pick_device(config.device)
+    model, unread = (MiniVLM.load(config.out / MODEL_DIRECTORY).to(device) for _ in range(2))
+    unread.text.concepts = None
     start = _known_vlm(config, "start")
     known = _known_bodies(config.start) if config.start is not None else []
     held_out = load_held_out_wordings()
@@ -233,6 +255,7 @@ def _measure(
             "left-out captions": {c: words for c, words in left_out.items() if c in body.concepts},
             "held-out wordings": {c: words for c, words in held_out.items() if c in body.concepts},
         }
+        wordings[UNREAD] = wordings["held-out wordings"]
         for group, clips in groups.items():
             embeddings = model.embed_video(clips.frames)
             stayed = {}
@@ -241,10 +264,13 @@ def _measure(
                 stayed["stayed"] = float((embeddings * before).sum(-1).mean())
             for kind, words in wordings.items():
                 if words:
-                    measured = measure_retrieval(model, embeddings, clips.labels, words, body.classes, config.seed)
+                    reader = unread if kind == UNREAD else model
+                    measured = measure_retrieval(reader, embeddings, clips.labels, words, body.classes, config.seed)
                     told = dataclasses.asdict(measured)
                     if kind.startswith("captions"):
                         del told["by_wording"]  # thousands of lines that say little
+                    elif kind == UNREAD:
+                        told = {name: told[name] for name in ("accuracy", "candidates")}
                     report[f"{domain}: {kind}, {group}"] = {"clips": len(clips), **stayed, **told}
     return report
 

@@ -129,11 +129,13 @@ RULES: dict[str, Rule] = {
         "knee_high": (0.25, INF),
     },
     "one_leg_stand": {
-        **_UPRIGHT,
-        **_STILL,
-        "chest": (1.1, INF),
+        "upright": (0.78, INF),
+        "pace": (0, 0.6),
+        "jitter": (0, 0.8),
+        "turning": (0, 90),
+        "chest": (1.05, INF),
         "foot_low": (-INF, 0.08),
-        "foot_high": (0.2, 0.75),
+        "foot_high": (0.3, 0.85),
         "clearance": (-INF, 0.06),
     },
     "kick": {
@@ -161,8 +163,8 @@ RULES: dict[str, Rule] = {
         "hip": (0.72, INF),
         "foot_high": (-INF, 0.12),
     },
-    "lie_back": {**_ON_BACK, **_STILL, "foot_high": (-INF, 0.3), "knee_high": (-INF, 0.5)},
-    "lie_front": {**_ON_FRONT, **_STILL, "foot_high": (-INF, 0.45)},
+    "lie_back": {**_ON_BACK, **_STILL, "foot_high": (-INF, 0.26), "knee_high": (-INF, 0.3)},
+    "lie_front": {**_ON_FRONT, **_STILL, "foot_high": (-INF, 0.22), "knee_high": (-INF, 0.3)},
     "legs_up": {**_ON_BACK, "pace": (0, 0.5), "foot_low": (0.4, INF)},
     "inverted": {
         "upright": (-INF, -0.75),
@@ -172,8 +174,8 @@ RULES: dict[str, Rule] = {
         "hip": (0.5, INF),
         "clearance": (-INF, 0.15),
     },
-    "flip_forward": {"spin": (220, INF), "upright_min": (-INF, -0.2)},
-    "flip_backward": {"spin": (-INF, -220), "upright_min": (-INF, -0.2)},
+    "flip_forward": {"spin": (220, INF), "upright_min": (-INF, -0.2), "chest": (0.6, INF)},
+    "flip_backward": {"spin": (-INF, -220), "upright_min": (-INF, -0.2), "chest": (0.6, INF)},
     "fall_forward": {
         "upright_first": (0.45, INF),
         "lean_last": (40, 130),
@@ -262,8 +264,14 @@ RETRIEVAL_CLASSES = [
 
 _CALM_HANDS: Rule = {"hand_speed": (0, 1.2)}
 ARM_RULES: dict[str, Rule] = {
-    "arms_raised": {"upright": (0.72, INF), **_CALM_HANDS, "hand_low": (0.36, INF)},
-    "strike": {"upright": (0.72, INF), "pace": (0, 1.0), "hand_speed": (3.0, INF), "hand_far": (0.22, INF)},
+    "arms_raised": {"upright": (0.72, INF), "chest": (0.95, INF), **_CALM_HANDS, "hand_low": (0.36, INF)},
+    "strike": {
+        "upright": (0.72, INF),
+        "chest": (1.0, INF),
+        "pace": (0, 1.0),
+        "hand_speed": (3.0, INF),
+        "hand_far": (0.22, INF),
+    },
     "reach_forward": {
         "upright": (0.72, INF),
         **_CALM_HANDS,

@@ -30,7 +30,7 @@ class LabelledClips:
     """Clips and what they show.
 
     Attributes:
-        frames: (N, L, h, w, 3) uint8.
+        frames: (N, L, h, w, 3) uint8; (0, L, h, w, 3) where their embeddings are all that is needed.
         labels: (N, len(CONCEPTS)) int8: 1 shown, 0 not shown, -1 undecided.
         motion: (N, M) float32 measurements of the motion, standardised; NaN for those that the body does not have.
     """
@@ -136,6 +136,11 @@ class ContrastiveLearner:
         if config.neighbours:
             assert video_embeddings is not None, "checked by whoever reads the options"
             self._neighbours = nearest(video_embeddings, config.neighbours)
+
+    @property
+    def concepts(self) -> list[str]:
+        """Those that some clip shows and some caption says: what is learnt."""
+        return [CONCEPTS[column] for column in self._members]
 
     def draw(self, update: int) -> tuple[Tensor, list[str], Tensor]:
         """B rows of the clips, C captions of each, and (B, B * C) who shows what; by (seed, update)."""

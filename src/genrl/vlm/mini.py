@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -19,6 +19,7 @@ from genrl.vlm.tokens import TokenVectors
 from genrl.vlm.towers import MiniVLMConfig, TextTower, VideoTower
 
 MINI_VLM_DIRECTORY = Path(__file__).parent.parent / "assets" / "mini_vlm" / "weights"
+CONCEPTS_TENSOR = "text.concepts"
 CLIPS_AT_ONCE = 128
 """Clips, or clips' worth of frames, that pass the video tower together: bounds its memory."""
 
@@ -69,8 +70,19 @@ class MiniVLM(nn.Module):
         if meta.get("kind") != "mini_vlm":
             raise UserError(f"--vlm: {directory} is not a mini VLM: give the directory that genrl train-vlm wrote")
         model = cls(from_dict(MiniVLMConfig, meta["config"], str(directory)), TokenVectors.load())
-        model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+        weights = {name: tensor.float() for name, tensor in tensors.items()}
+        model.text.concepts = weights.get(CONCEPTS_TENSOR)  # a model that was saved before there were any has none
+        model.load_state_dict(weights)
         return model.eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def keep_concepts(self, captions: Mapping[str, list[str]]) -> None:
+        """Keep the mean embedding of each concept's captions; from here on `embed_text` gives mixtures of these.
+
+        No words may be dropped for it: call it after `eval`.
+        """
+        means = [self.text(wordings).mean(0) for wordings in captions.values()]
+        self.text.concepts = F.normalize(torch.stack(means), dim=-1)
 
     @property
     def device(self) -> torch.device:
@@ -88,7 +100,7 @@ class MiniVLM(nn.Module):
     def embed_text(self, texts: Sequence[str]) -> Tensor:
         """Embed texts as (N, E) unit vectors."""
         check_texts(texts)
-        return self.text(list(texts)) if texts else torch.zeros(0, self.embed_dim, device=self.device)
+        return self.text.read(list(texts)) if texts else torch.zeros(0, self.embed_dim, device=self.device)
 
     @torch.no_grad()
     def embed_frames_sliding(self, frames: Tensor) -> Tensor:

@@ -38,6 +38,10 @@ class MiniVLMConfig:
             raise ValueError(f"image_size must be divisible by {2 ** len(self.channels)}, got {self.image_size}")
 
 
+READ_SHARPNESS = 20.0
+"""What cosines with concepts are multiplied with before the softmax that reads a text as a mixture of them."""
+
+
 class VideoTower(nn.Module):
     """Pairs of neighbouring frames through a CNN, then all pairs of the clip through an MLP.
 
@@ -90,7 +94,15 @@ class TextTower(nn.Module):
     What words mean is in the frozen vectors. A residual for each token, which sees its two neighbours, and a weight
     that says how much it counts are enough to tell thousands of wordings apart; the mean and a nearly plain projection
     keep wordings that training never saw near those that it saw.
+
+    A word that no caption comes near still lands beside what it means, in a direction that no clip was ever drawn to.
+    `read` takes that away: it gives a text as a mixture of the concepts that the tower knows.
+
+    Attributes:
+        concepts: (C, E) unit embeddings of what captions mean, kept when training ends; None before.
     """
+
+    concepts: Tensor | None
 
     def __init__(self, config: MiniVLMConfig, tokens: TokenVectors) -> None:
         super().__init__()
@@ -111,6 +123,7 @@ class TextTower(nn.Module):
             nn.SiLU(),
             nn.Linear(config.text_hidden_dim, config.embed_dim),
         )
+        self.register_buffer("concepts", None)
 
     def pool(self, texts: Sequence[str]) -> Tensor:
         """Unit mean of the token vectors of each text, (N, dim); in training single tokens are dropped."""
@@ -128,3 +141,11 @@ class TextTower(nn.Module):
         """Unit embedding of texts, (N, E)."""
         pooled = self.pool(texts)
         return F.normalize(self.project(pooled) + self.bend(pooled), dim=-1)
+
+    def read(self, texts: Sequence[str]) -> Tensor:
+        """Unit embedding of texts, (N, E), as mixtures of `concepts`, the nearest counting most."""
+        embeddings = self(texts)
+        if self.concepts is None:
+            return embeddings
+        shares = F.softmax(READ_SHARPNESS * embeddings @ self.concepts.mT, dim=-1)
+        return F.normalize(shares @ self.concepts, dim=-1)
