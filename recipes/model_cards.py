@@ -159,8 +159,6 @@ TABLES: dict[str, tuple[str, Callable[[Json], str]]] = {
     "vlms": ("", vlm_table),
     "stickman-vlm": ("stickman_mini_training/vlm.json", judged_table),
     "stickman-rewards": ("stickman_mini_training/rewards.json", ranked_table),
-    "stickman-shown": ("stickman_mini_training/shown_67.json", score_table),
-    "stickman-not-shown": ("stickman_mini_training/shown_0.json", score_table),
     "stickman-held": ("stickman_mini_training/rewards.json", held_table),
     **{f"{body}-scores": (f"{body}_mini_training/scores.json", score_table) for body in ("walker", "stickman")},
     **{

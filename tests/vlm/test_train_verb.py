@@ -86,6 +86,15 @@ def test_a_kept_video_tower_stays_as_it_is_while_words_are_learnt(config, tmp_pa
         train_vlm(wider)
 
 
+def test_runs_of_other_seeds_may_share_their_clips(config, tmp_path) -> None:
+    one = dataclasses.replace(config, updates=1)
+    other = dataclasses.replace(one, out=tmp_path / "other", seed=1, clip_seed=0)
+    models = [load_checkpoint(train_vlm(run))[0] for run in (one, other)]
+    shards = [load_checkpoint(run.out / "clips/walker/train_puppet_0000")[0] for run in (one, other)]
+    assert shards[0]["frames"].equal(shards[1]["frames"])
+    assert not models[0]["text.project.weight"].equal(models[1]["text.project.weight"])
+
+
 def test_a_start_keeps_what_it_says_of_its_bodies_while_another_body_joins(config, tmp_path) -> None:
     first = train_vlm(config)
     two = dataclasses.replace(

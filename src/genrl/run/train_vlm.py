@@ -73,6 +73,8 @@ class TrainVlmConfig:
     left_out: int = 0
     """Leave every so-many-th caption of a concept out of training and measure retrieval on them; 0 leaves out none."""
     seed: int = 0
+    clip_seed: int | None = None
+    """Seed of the clips alone, by default --seed: several runs over the same clips, of which the best is kept."""
     model: MiniVLMConfig = field(default_factory=MiniVLMConfig)
     learning: ContrastiveConfig = field(default_factory=ContrastiveConfig)
     workers: int = 1
@@ -208,8 +210,9 @@ def _clips(config: TrainVlmConfig, domain: str, stores: list[Path], test: bool) 
     count = config.test_clips if test else config.clips
     # Stores first: one that does not fit is refused before minutes of drawing.
     store_count = config.store_clips // 4 if test else config.store_clips
-    taken = take_store_clips(directory, f"{kind}_store", stores, domain, store_count, test, config.seed)
-    source = ClipSource(domain, config.look, config.own_look_share, config.seed)
+    seed = config.seed if config.clip_seed is None else config.clip_seed
+    taken = take_store_clips(directory, f"{kind}_store", stores, domain, store_count, test, seed)
+    source = ClipSource(domain, config.look, config.own_look_share, seed)
     return [*make_puppet_clips(directory, f"{kind}_puppet", source, count, config.workers), *taken]
 
 
