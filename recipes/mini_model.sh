@@ -21,7 +21,7 @@ genrl pretrain mini --data "$work/data" --resident True --out "$work/model"
 python "$here/practice_texts.py" "$body" > "$work/texts.txt"
 genrl practice mini --model "$work/model" --data "$work/data" --goal-texts "$work/texts.txt" --out "$work/practice"
 trained=$work/practice/model
-as_scored="--seeds 0 1 2"
+as_scored="--seeds 0 1"
 
 if [ "$body" = stickman ]; then
     # Twice the units, perception trained on with practice's episodes among the data, and practice again.
@@ -42,14 +42,14 @@ if [ "$body" = stickman ]; then
     genrl practice mini --model "$work/further/model" --data "$work/data" "$work/practice/data" "$work/further/data" $further \
         --first-updates 0 --policy-updates 600 --rounds 5 --out "$work/longer"
     trained=$work/longer/model
-    as_scored="--seeds 0 --updates 0 --precision bfloat16"
+    as_scored="--seeds 0 1 --updates 0"
 fi
 
 # float16, into the package, with the facts of its making.
 python "$here/ship_model.py" "$trained" "$body-mini"
 python "$here/predict_model.py" --model "$body-mini" --data "$work/data" --out "$work/prediction"
 # shellcheck disable=SC2086
-python "$here/score_model.py" --model "$body-mini" $as_scored --out "$work/scores"
+python "$here/score_model.py" --model "$body-mini" $as_scored --precision bfloat16 --out "$work/scores"
 # The tables of the model card.
 mkdir -p "$card"
 cp "$work/prediction/prediction.json" "$work/scores/scores.json" "$card/"

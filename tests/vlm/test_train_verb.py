@@ -52,9 +52,8 @@ def test_it_trains_measures_and_after_a_stop_ends_with_the_same_weights(config, 
     assert load_vlm(str(config.out)).embed_dim == TINY.embed_dim
     report = json.loads((config.out / "report.json").read_text())
     assert {"walker: captions, own look", "walker: held-out wordings, own look"} <= set(report)
-    assert (
-        sum(group["clips"] for name, group in report.items() if "held-out wordings, " in name) == 2 * 27
-    )  # read and unread
+    clips = [group["clips"] for name, group in report.items() if "held-out wordings, " in name]
+    assert sum(clips) == 2 * 27  # of both looks, texts read and unread
 
     stopped = dataclasses.replace(config, out=tmp_path / "stopped")
     update = ContrastiveLearner.update

@@ -11,6 +11,9 @@ from torch import Tensor, nn
 
 from genrl.vlm.tokens import TokenVectors
 
+READ_SHARPNESS = 20.0
+"""What cosines with concepts are multiplied with before the softmax that reads a text as a mixture of them."""
+
 
 @dataclass(frozen=True)
 class MiniVLMConfig:
@@ -36,10 +39,6 @@ class MiniVLMConfig:
             raise ValueError(f"frames_per_clip must be 2 or more, got {self.frames_per_clip}")
         if self.image_size % 2 ** len(self.channels):
             raise ValueError(f"image_size must be divisible by {2 ** len(self.channels)}, got {self.image_size}")
-
-
-READ_SHARPNESS = 20.0
-"""What cosines with concepts are multiplied with before the softmax that reads a text as a mixture of them."""
 
 
 class VideoTower(nn.Module):
