@@ -47,6 +47,11 @@ def _backward_flop(grad_after: torch.Size, *_: object, **__: object) -> int:
     return 2 * 2 * steps * batch * 3 * units * units
 
 
+def prepare_profiler(device: torch.device) -> None:
+    """Before anything is captured: kernels of graphs made earlier than the first profile need not show in it."""
+    largest_costs(lambda: torch.ones(1, device=device), device)
+
+
 def largest_costs(function: Callable[[], object], device: torch.device, count: int = 12) -> dict[str, float]:
     """Milliseconds of a call by kernel (on a CPU by operation), the largest ones."""
     calls, on_gpu = 5, device.type == "cuda"
@@ -96,8 +101,12 @@ def describe_machine(device: torch.device) -> dict[str, object]:
 
 def report(result: Mapping[str, object], out: Path | None) -> None:
     """Prints a result, and writes it where asked to."""
-    text = json.dumps(result, indent=2)
-    print(text)
+    print(json.dumps(result, indent=2))
+    keep(result, out)
+
+
+def keep(result: Mapping[str, object], out: Path | None) -> None:
+    """Writes a result where asked to."""
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(text + "\n")
+        out.write_text(json.dumps(result, indent=2) + "\n")

@@ -28,7 +28,6 @@ from torch import Tensor
 from update_speed import SpeedConfig, sizes
 
 from genrl.behavior.learner import BehaviorLearner
-from genrl.behavior.start_states import data_free_starts
 from genrl.data.episode import Array
 from genrl.data.sampler import WindowSampler
 from genrl.infra.captured import Compilation
@@ -37,6 +36,7 @@ from genrl.infra.compute import DeviceName, Precision, pick_device, prepare
 from genrl.models.foundation import FoundationModel, ModelSpec
 from genrl.models.learner import FoundationLearner, FoundationLearnerConfig
 from genrl.presets import PRESETS
+from genrl.run.learn import start_drawer
 from genrl.run.prompting import load_model
 
 RUNS: dict[str, tuple[Precision, int]] = {
@@ -72,6 +72,7 @@ def main(config: LossesConfig) -> dict[str, object]:
     """Runs all, prints and returns the result."""
     device = pick_device(config.device)
     prepare(device)
+    torch.backends.cudnn.allow_tf32 = False  # The reference is float32 throughout.
     # Generated code draws the numbers that the plain one draws.
     torch._inductor.config.fallback_random = True
     model_curves = {name: curves(model_updates(config, device, *how), config.updates) for name, how in RUNS.items()}
@@ -128,8 +129,9 @@ def policy_updates(
     target = prompted.model.target(prompted.prompt(config.prompt).embedding[None].to(device), steps, align=True)
     learner = BehaviorLearner(prompted.model, target, behavior)
     torch.manual_seed(seed)
-    for _ in range(config.updates):
-        yield learner.update(data_free_starts(prompted.model, learner.actor_critic.actor, learn.starts))
+    draw = start_drawer(prompted, learner, None, replace(learn, behavior=behavior))
+    for update in range(config.updates):
+        yield learner.update(draw(update))
 
 
 def compilation(precision: Precision) -> Compilation:

@@ -25,7 +25,17 @@ from typing import Annotated, Literal
 
 import torch
 import tyro
-from measuring import count_flop, describe_machine, largest_costs, matmul_rate, options_of, report, time_calls
+from measuring import (
+    count_flop,
+    describe_machine,
+    keep,
+    largest_costs,
+    matmul_rate,
+    options_of,
+    prepare_profiler,
+    report,
+    time_calls,
+)
 from store_speed import ACTION_DIM, synthetic_store
 
 from genrl.behavior.actor_critic import ActorCriticConfig
@@ -34,7 +44,7 @@ from genrl.behavior.start_states import StartConfig, data_free_starts
 from genrl.data.batch import SequenceBatch
 from genrl.data.sampler import WindowSampler
 from genrl.infra.captured import WARM_UP, Captured, Compilation
-from genrl.infra.compute import DeviceName, Precision, pick_device, prepare
+from genrl.infra.compute import DeviceName, Precision, autocast, pick_device, prepare
 from genrl.models.foundation import FoundationConfig, FoundationModel, ModelSpec
 from genrl.models.learner import FoundationLearner, FoundationLearnerConfig
 from genrl.models.rssm import RssmConfig
@@ -101,13 +111,17 @@ def main(config: SpeedConfig) -> dict[str, object]:
     }
     model = FoundationModel(foundation, spec).to(device)
     result["parameters"] = sum(parameter.numel() for parameter in model.parameters())
-    if "model" in config.parts:
-        result |= time_model(model, config, batch_size, window)
-    if "behavior" in config.parts:
-        result |= time_behavior(model, behavior, starts, config)
-    result["matmul_gflops_after"] = matmul_gflops(device)
-    if device.type == "cuda":
-        result["peak_memory_gib"] = torch.cuda.max_memory_allocated() / 2**30
+    if config.profile:
+        prepare_profiler(device)
+    for part in config.parts:
+        if part == "model":
+            result |= time_model(model, config, batch_size, window)
+        else:
+            result |= time_behavior(model, behavior, starts, config)
+        result["matmul_gflops_after"] = matmul_gflops(device)
+        if device.type == "cuda":
+            result["peak_memory_gib"] = torch.cuda.max_memory_allocated() / 2**30
+        keep(result, config.out)  # Whatever becomes of the next part.
     report(result, config.out)
     return result
 
@@ -142,13 +156,17 @@ def time_behavior(
     given = random_starts(starts.num_starts, model.config.world_model.rssm, device)
     eager = BehaviorLearner(model, target, replace(behavior, compile="off"))
     learner = BehaviorLearner(model, target, behavior)
-    draw = Captured(
-        lambda: data_free_starts(model, learner.actor_critic.actor, starts), device, wanted=learner.compiled
-    )
+
+    def draw_starts() -> LatentState:
+        with autocast(device, config.precision):
+            return data_free_starts(model, learner.actor_critic.actor, starts)
+
+    draw = Captured(draw_starts, device, wanted=learner.captures)
     update = partial(one_update, learner, draw if config.start_states == "data_free" else lambda: given)
     result: dict[str, object] = {
         "behavior_update_gflop": count_flop(lambda: eager.update(given)) / 1e9,
         "behavior_update_seconds": measure(update, config.repeats, device),
+        "data_free_starts_seconds": measure(draw, config.repeats, device),
     }
     if config.profile:
         result["behavior_update_costs_ms"] = largest_costs(update, device)

@@ -83,3 +83,14 @@ def test_gradients_reach_the_agent_are_finite_and_never_reach_the_target(name: s
     pairwise_reward(name, decoder, agent, target).sum().backward()  # type: ignore[arg-type]
     assert agent.logits.grad is not None and agent.logits.grad.isfinite().all()
     assert target.stoch.grad is None and target.logits.grad is None
+
+
+@pytest.mark.parametrize("name", ["cosine", "max_cosine"])
+def test_gradients_of_cosines_are_those_of_finite_differences(name: str, decoder: Decoder) -> None:
+    agent, target = states(2, 3).map(torch.Tensor.double), states(1, 4).map(torch.Tensor.double)
+
+    def rewards(stoch: torch.Tensor) -> torch.Tensor:
+        own = LatentState(agent.deter, stoch, agent.logits)
+        return pairwise_reward(name, decoder.double(), own, target)  # type: ignore[arg-type]
+
+    assert torch.autograd.gradcheck(rewards, torch.rand(2, 3, S, K, dtype=torch.float64, requires_grad=True))

@@ -14,7 +14,7 @@ from genrl.behavior.learner import BehaviorConfig, BehaviorLearner
 from genrl.behavior.stacked import StackedLearner, StackedMLP
 from genrl.behavior.start_states import StartConfig, data_free_starts
 from genrl.infra.optim import OptimizerConfig
-from genrl.models.state import LatentState, cat_states, grouped
+from genrl.models.state import LatentState, grouped
 from genrl.nn.layers import MLP
 from tests.models.tiny import tiny_model
 
@@ -122,9 +122,13 @@ def test_starts_are_grouped_by_policy_and_warmed_up_by_its_actor() -> None:
     torch.manual_seed(0)
     seen = []
     step = model.world_model.rssm.dynamics.step
-    model.world_model.rssm.dynamics.step = lambda state, action, mode=False: seen.append(action) or step(state, action)
+    model.world_model.rssm.dynamics.step = lambda *given: seen.append(given) or step(*given)
     starts = data_free_starts(model, Constant(), StartConfig(num_starts=8, warmup_steps=2), 2)
     assert starts.deter.shape[0] == 16
-    assert [len(action) for action in seen] == [8] * 4  # half of the starts of two policies, each warm-up
-    assert seen[-1][:4].eq(1).all() and seen[-1][4:].eq(-1).all()
-    assert not cat_states([starts, starts]).deter.eq(0).all()
+    assert len(seen) == 2
+    state, action = seen[-1]
+    assert action[:8].abs().lt(1).all()  # at random
+    assert action[8:12].eq(1).all() and action[12:].eq(-1).all()
+    # Of each policy those of uniform actions first.
+    last = step(state, action)
+    assert starts.deter.equal(last.deter[[*range(4), *range(8, 12), *range(4, 8), *range(12, 16)]])

@@ -10,7 +10,7 @@ import torch
 
 from genrl.behavior import start_states
 from genrl.behavior.actor_critic import Actor
-from genrl.behavior.start_states import StartConfig, data_free_starts, data_starts, initial_states, warm_up
+from genrl.behavior.start_states import StartConfig, data_free_starts, data_starts, initial_states, uniform_actions
 from genrl.models.foundation import FoundationModel
 from tests.models.tiny import tiny_batch, tiny_model
 
@@ -79,27 +79,20 @@ def test_five_steps_of_warm_up_from_the_same_states_once_with_each_kind_of_actio
     ):
         starts = data_free_starts(model, actor, StartConfig(num_starts=40))
     assert starts.deter.shape == (40, 8) and starts.deter.any()
-    assert step.call_count == 10 and sample.call_count == 5
-    first_random, first_followed = step.call_args_list[0].args[0], step.call_args_list[5].args[0]
-    assert first_random.stoch.equal(first_followed.stoch) and not first_random.deter.any()
+    assert step.call_count == 5 and sample.call_count == 5
+    first = step.call_args_list[0].args[0]
+    assert first.stoch[:20].equal(first.stoch[20:]) and not first.deter.any()
+    assert sample.call_args.args[0].equal(step.call_args.args[0].features[20:])
 
 
 def test_uniform_actions_fill_the_whole_range(model: FoundationModel) -> None:
-    dynamics = model.world_model.rssm.dynamics
-    state = dynamics.zero_state(20_000, torch.device("cpu"))
-    with mock.patch.object(dynamics, "step", wraps=dynamics.step) as step:
-        warm_up(model, state, None, 1)
-    action = step.call_args.args[1]
+    action = uniform_actions(model, 20_000)
     assert action.min() < -0.99 and action.max() > 0.99 and action.abs().max() <= 1
     assert action.mean(0).abs().max() < 5 * math.sqrt(1 / 3 / 20_000)
 
 
 def test_uniform_discrete_actions_are_one_hot() -> None:
-    model = tiny_model(discrete=True)
-    dynamics = model.world_model.rssm.dynamics
-    with mock.patch.object(dynamics, "step", wraps=dynamics.step) as step:
-        warm_up(model, dynamics.zero_state(300, torch.device("cpu")), None, 1)
-    action = step.call_args.args[1]
+    action = uniform_actions(tiny_model(discrete=True), 300)
     assert action.sum(-1).eq(1).all() and action.mean(0).min() > 0.2
 
 

@@ -57,18 +57,18 @@ def test_of_optimisers_together_none_moves_where_one_norm_or_a_loss_is_not_finit
     parameters = [nn.Parameter(torch.ones(2)) for _ in range(2)]
     optimizers = {str(i): Optimizer([own], OptimizerConfig(learning_rate=0.1)) for i, own in enumerate(parameters)}
 
-    def step(values: list[float], finite: bool = True) -> dict[str, torch.Tensor]:
+    def step(values: list[float], finite: bool = True) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         for parameter, value in zip(parameters, values, strict=True):
             parameter.grad = torch.full((2,), value)
         return step_together(optimizers, torch.tensor(finite))
 
     before = [parameter.detach().clone() for parameter in parameters]
-    norms = step([torch.inf if i == broken else 1.0 for i in range(2)])
-    assert [norm.isfinite().item() for norm in norms.values()] == [i != broken for i in range(2)]
-    step([1.0, 1.0], finite=False)
+    norms, moved = step([torch.inf if i == broken else 1.0 for i in range(2)])
+    assert [norm.isfinite().item() for norm in norms.values()] == [i != broken for i in range(2)] and not moved
+    assert not step([1.0, 1.0], finite=False)[1]
     assert all(parameter.equal(old) for parameter, old in zip(parameters, before, strict=True))
     assert all(parameter.grad is None for parameter in parameters)
-    step([1.0, 1.0])
+    assert step([1.0, 1.0])[1]
     # The first step that counts is Adam's first: the whole rate, after the decay.
     for parameter in parameters:
         torch.testing.assert_close(parameter.data, torch.full((2,), 1 - 1e-6 - 0.1))

@@ -20,7 +20,7 @@ from genrl.behavior.general import GeneralLearner, GeneralPolicy
 from genrl.behavior.learner import BehaviorConfig, BehaviorLearner
 from genrl.behavior.stacked import StackedLearner
 from genrl.behavior.start_states import StartConfig, data_free_starts
-from genrl.infra.captured import WARM_UP, Captured, Compilation
+from genrl.infra.captured import WARM_UP, Captured, Compilation, Compiled
 from genrl.models.latents import LatentBatch
 from genrl.models.learner import FoundationLearner, FoundationLearnerConfig, FrameLearner, LatentLearner
 from tests.models.tiny import tiny_batch, tiny_model
@@ -58,7 +58,9 @@ def behavior(compilation: Compilation) -> tuple[nn.Module, Update]:
     model = tiny_model()
     config = BehaviorConfig(SMALL, window=3, average=0.9, compile=compilation)
     learner = BehaviorLearner(model, model.target(goals(1), SMALL.horizon + 1, align=True), config)
-    draw = Captured(lambda: data_free_starts(model, learner.actor_critic.actor, STARTS), model.device)
+    draw = Captured(
+        lambda: data_free_starts(model, learner.actor_critic.actor, STARTS), model.device, wanted=learner.captures
+    )
     return learner.actor_critic, lambda number: learner.update(draw())
 
 
@@ -67,7 +69,9 @@ def stacked(compilation: Compilation) -> tuple[nn.Module, Update]:
     config = BehaviorConfig(SMALL, window=3, compile=compilation)
     networks = [ActorCritic(SMALL, model.config.world_model.rssm.feature_dim, 3) for _ in range(2)]
     learner = StackedLearner(model, model.target(goals(2), SMALL.horizon + 1, align=True), config, networks)
-    draw = Captured(lambda: data_free_starts(model, learner.actor_critic.actor, STARTS, 2), model.device)
+    draw = Captured(
+        lambda: data_free_starts(model, learner.actor_critic.actor, STARTS, 2), model.device, wanted=learner.captures
+    )
     return learner.actor_critic, lambda number: learner.update(draw())
 
 
@@ -124,6 +128,25 @@ def test_the_compiler_takes_an_update_whole_and_changes_no_number(kind, monkeypa
     # Without the code generator, which takes a minute.
     monkeypatch.setattr(torch, "compile", partial(torch.compile, fullgraph=True, backend="aot_eager"))
     assert_same(run(kind, "on", 3), run(kind, "off", 3), rtol=1e-5, atol=1e-7)
+
+
+def test_without_a_graph_nothing_is_captured(recorded_graphs: list[None]) -> None:  # noqa: F811
+    assert_same(run(behavior, "off", UPDATES), run(behavior, "no-graph", UPDATES), rtol=0, atol=0)
+    assert not recorded_graphs
+
+
+def test_what_is_float32_under_autocast_has_float32_gradients_from_the_compiler_too() -> None:
+    def cube(x: Tensor) -> Tensor:
+        with torch.autocast("cpu", enabled=False):
+            return (x @ x @ x).sum()
+
+    x = torch.randn(32, 32, requires_grad=True)
+    (exact,) = torch.autograd.grad(cube(x), x)
+    compiled = Compiled(partial(cube), wanted=True)
+    compiled.compiled = torch.compile(cube, backend="aot_eager")
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        value = compiled(x)
+    torch.testing.assert_close(torch.autograd.grad(value, x)[0], exact)
 
 
 @pytest.mark.slow

@@ -43,7 +43,7 @@ def test_a_text_becomes_a_policy_on_disk_with_its_history(made, tmp_path: Path) 
 
 def test_a_run_killed_at_random_moments_ends_as_an_uninterrupted_one(made, tmp_path: Path) -> None:
     model, _, vlm = made
-    config = learn_config(model, vlm, tmp_path / "killed", updates=40)
+    config = learn_config(model, vlm, tmp_path / "killed", updates=150)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["genrl.run.learn"])
     rng = np.random.default_rng(1)

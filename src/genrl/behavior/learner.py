@@ -15,12 +15,12 @@ from genrl.behavior.alignment import AlignmentName, aligned_reward, best_offset
 from genrl.behavior.imagination import ActsOnFeatures, Trajectory, follow, imagine
 from genrl.behavior.rewards import RewardName, pairwise_reward
 from genrl.behavior.shown import ShownConfig, ShownReward
-from genrl.infra.captured import Captured, Compilation, Compiled, compiles
+from genrl.infra.captured import Captured, Compilation, Compiled, captures, compiles
 from genrl.infra.compute import Precision, autocast
-from genrl.infra.finite import all_finite, check_finite
+from genrl.infra.finite import MOVED, all_finite, check_moved
 from genrl.infra.optim import Optimizer, step_together
 from genrl.models.foundation import FoundationModel
-from genrl.models.learner import moving, select
+from genrl.models.learner import select
 from genrl.models.state import LatentState
 from genrl.nn.returns import lambda_returns
 
@@ -70,7 +70,7 @@ class BehaviorLearner:
 
     Attributes:
         actor: Who is to act in the end: the average of the actors so far, or the last one.
-        compiled: Whether updates are compiled, and on a GPU captured.
+        captures: Whether updates, and what draws their starts, are captured as graphs.
     """
 
     optimizer = Optimizer
@@ -112,13 +112,15 @@ class BehaviorLearner:
         self.actor_optimizer = self.optimizer(self.actor_critic.actor.parameters(), config.actor_critic.actor)
         self.critic_optimizer = self.optimizer(self.actor_critic.critic.parameters(), config.actor_critic.critic)
         self.num_updates = 0
-        self.compiled = self.shown is None and compiles(self.target.deter.device, config.compile)
-        self._follow = Compiled(follow, self.compiled)
-        self._losses = Compiled(self.losses, self.compiled)
+        device, alone = self.target.deter.device, self.shown is None
+        self.captures = alone and captures(device, config.compile)
+        compiled = alone and compiles(device, config.compile)
+        self._follow = Compiled(follow, compiled)
+        self._losses = Compiled(self.losses, compiled)
         self._captured = self._capture()
 
     def _capture(self) -> Captured:
-        return Captured(self._work, self.target.deter.device, self._clear_gradients, self.compiled)
+        return Captured(self._work, self.target.deter.device, self._clear_gradients, self.captures)
 
     def _clear_gradients(self) -> None:
         self.actor_critic.zero_grad(set_to_none=True)
@@ -161,18 +163,18 @@ class BehaviorLearner:
         return self._finish(self._descend(losses))
 
     def _descend(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Backward and both optimisers; nothing moves where a loss is not finite."""
+        """Backward and both optimisers; nothing moves where a loss is not finite (`MOVED`)."""
         means = {name: self.mean(value) for name, value in losses.items()}
         finite = all_finite(means)
         # The critic's loss reads detached features and returns: one backward pass serves both optimisers.
         (means["loss/actor"] + means["loss/critic"]).sum().backward()
         results = {name: value.detach() for name, value in means.items()}
-        norms = step_together({"actor": self.actor_optimizer, "critic": self.critic_optimizer}, finite)
-        return results | {f"{name}/grad_norm": norm for name, norm in norms.items()}
+        norms, moved = step_together({"actor": self.actor_optimizer, "critic": self.critic_optimizer}, finite)
+        return results | {f"{name}/grad_norm": norm for name, norm in norms.items()} | {MOVED: moved}
 
     def _finish(self, results: dict[str, Tensor]) -> dict[str, Tensor]:
         """The rest, which asks how many updates were done."""
-        check_finite(moving(results))
+        check_moved(results)
         if self.num_updates % self.config.actor_critic.target_update_every == 0:
             self.actor_critic.update_target()
         self.num_updates += 1

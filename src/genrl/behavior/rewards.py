@@ -108,7 +108,11 @@ def _products(decoder: Decoder, agent: LatentState, target: LatentState) -> tupl
     sample = agent.stoch.flatten(-2)
     y = decoder.state_features(target.stoch)
     dot = sample @ (y @ weight).mT + (y @ bias)[..., None, :]
-    square = ((sample @ (weight.T @ weight)) * sample).sum(-1) + 2 * (sample @ (bias @ weight)) + bias @ bias
+    with torch.no_grad():
+        product = sample @ (weight.T @ weight)
+    form = (product * sample).sum(-1)
+    # The gradient of s^T G s is 2 G s, which is there already: autograd would multiply by G again.
+    square = 2 * form - form.detach() + 2 * (sample @ (bias @ weight)) + bias @ bias
     x_norm = square.clamp(min=NORM_EPS).sqrt().unsqueeze(-1)
     y_norm = torch.linalg.vector_norm(y, dim=-1).unsqueeze(-2)
     return dot, x_norm, y_norm

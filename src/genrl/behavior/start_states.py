@@ -11,7 +11,7 @@ from torch import Tensor
 from genrl.behavior.imagination import ActsOnFeatures
 from genrl.data.batch import SequenceBatch
 from genrl.models.foundation import FoundationModel
-from genrl.models.state import LatentState, cat_states, grouped
+from genrl.models.state import LatentState, cat_states
 
 
 @dataclass(frozen=True)
@@ -50,15 +50,16 @@ def data_free_starts(
         (num_policies * N, ...) states grouped by policy, of each those of uniform actions first.
     """
     initial = initial_states(model, replace(config, num_starts=num_policies * config.num_starts))
-    halves = [warm_up(model, initial, who, config.warmup_steps) for who in (None, actor)]
-    return cat_states([half.map(lambda x: grouped(x, num_policies)) for half in halves], dim=1).flatten()
+    # Both halves take a step at once.
+    warm = warm_up(model, cat_states([initial, initial]), actor, config.warmup_steps)
+    return warm.map(lambda x: x.unflatten(0, (2, num_policies, -1)).transpose(0, 1).flatten(0, 2))
 
 
 def initial_states(model: FoundationModel, config: StartConfig) -> LatentState:
     """(N/2, ...) states with zero recurrent state, each as a whole either uniform or the connector's."""
     count = config.num_starts // 2
     dynamics = model.world_model.rssm.dynamics
-    device = dynamics.head.output.weight.device
+    device = model.device
     uniform = uniform_samples(count, dynamics.stoch_shape, device)
     connected = connector_samples(model, count, config.connector_steps)
     is_uniform = torch.rand(count, device=device) < config.uniform_share
@@ -75,25 +76,27 @@ def uniform_samples(count: int, shape: tuple[int, int], device: torch.device) ->
 
 def connector_samples(model: FoundationModel, count: int, steps: int) -> Tensor:
     """(count, S, K) samples along connector trajectories, an independent random embedding at each step."""
-    device = model.world_model.rssm.dynamics.head.output.weight.device
     trajectories = -(-count // steps)
-    noise = torch.randn(trajectories, steps, model.spec.embed_dim, device=device)
+    noise = torch.randn(trajectories, steps, model.spec.embed_dim, device=model.device)
     embedding = model.aligner.align(F.normalize(noise, dim=-1))
     return model.connector.imagine(embedding).stoch.flatten(0, 1)[:count]
 
 
-def warm_up(model: FoundationModel, state: LatentState, actor: ActsOnFeatures | None, steps: int) -> LatentState:
-    """Last state of `steps` imagined steps, with uniform actions (one-hot if discrete) where there is no actor."""
-    spec = model.spec
+def warm_up(model: FoundationModel, state: LatentState, actor: ActsOnFeatures, steps: int) -> LatentState:
+    """Last state of `steps` imagined steps; the first half of the rows acts at random, the other as the actor does."""
+    half = len(state.deter) // 2
     for _ in range(steps):
-        if actor is not None:
-            action = actor.sample(state.features)
-        elif spec.discrete:
-            action = uniform_samples(state.deter.shape[0], (1, spec.action_dim), state.deter.device)[:, 0]
-        else:
-            action = 2 * torch.rand(state.deter.shape[0], spec.action_dim, device=state.deter.device) - 1
+        action = torch.cat([uniform_actions(model, half), actor.sample(state.features[half:])])
         state = model.world_model.rssm.dynamics.step(state, action)
     return state
+
+
+def uniform_actions(model: FoundationModel, count: int) -> Tensor:
+    """(count, A) actions, uniform in -1 ... 1, or one-hot if discrete."""
+    spec = model.spec
+    if spec.discrete:
+        return uniform_samples(count, (1, spec.action_dim), model.device)[:, 0]
+    return 2 * torch.rand(count, spec.action_dim, device=model.device) - 1
 
 
 @torch.no_grad()

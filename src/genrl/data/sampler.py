@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -59,7 +60,7 @@ class WindowSampler:
             resident: Device to keep the whole data set on, from the first batch until `release`; the batches are the
                 same ones, on that device. None reads them from disk, with a memory that does not depend on the size of
                 the data set.
-            read_ahead: Batches to read in the background.
+            read_ahead: Batches to read in the background, at least.
             share: Give the i-th of n equal parts of each batch, (i, n): several processes divide it among them.
             rewards: Read rewards too, which only a reward head looks at.
             pinned: Put what is read from disk into memory that a GPU copies from in the background.
@@ -76,7 +77,9 @@ class WindowSampler:
         self._batch_size = batch_size // size
         self._whole_batch_size, self._rank = batch_size, rank
         self._seed = seed
-        self._read_ahead = read_ahead
+        # Two threads, so that one batch is decoded while another waits for the disk; a GPU would wait for two.
+        threads = max(2, min(8, (os.cpu_count() or 2) // 2)) if pinned else 2
+        self._read_ahead = max(read_ahead, threads) if pinned else read_ahead
         self._pinned = pinned
         self.spec: StoreSpec = self._stores[0].spec
         self.num_frames = sum(store.num_frames for store in self._stores)
@@ -88,8 +91,7 @@ class WindowSampler:
         self._index_windows()
         self._resident_device = None if resident is None else torch.device(resident)
         self._resident: dict[str, Tensor] = {}
-        # Two, so that one batch is decoded while another waits for the disk.
-        self._executor = ThreadPoolExecutor(max_workers=2, thread_name_prefix="read-ahead")
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="read-ahead")
         self._ahead: dict[int, Future[SequenceBatch]] = {}
 
     def batch(self, update: int) -> SequenceBatch:

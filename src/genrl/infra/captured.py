@@ -14,22 +14,29 @@ from functools import cache
 from typing import Any, Literal
 
 import torch
-import torch._functorch.config
 from torch import Tensor
 
 from genrl.infra.errors import UserError, first_line
 
-Compilation = Literal["auto", "on", "off"]
-"""auto: on GPUs; on: on CPUs too, where it takes minutes and gains little; off: one operation after another."""
+Compilation = Literal["auto", "on", "no-graph", "off"]
+"""auto: on GPUs; on: on CPUs too, where it takes minutes and gains little; no-graph: compiled as auto, but launched
+kernel by kernel; off: one operation after another."""
 WARM_UP = 3
 """Calls of each kind before the capture: they compile, choose algorithms, and make the optimiser's moments."""
+
+RECOMPILE_LIMIT = 64
 
 Replay = Callable[[], None]
 
 
 def compiles(device: torch.device, compilation: Compilation) -> bool:
     """Whether functions are to be compiled there."""
-    return compilation == "on" or (compilation == "auto" and device.type == "cuda")
+    return compilation == "on" or (compilation in ("auto", "no-graph") and device.type == "cuda")
+
+
+def captures(device: torch.device, compilation: Compilation) -> bool:
+    """Whether whole updates are to be captured there."""
+    return compilation in ("auto", "on") and can_capture(device)
 
 
 def tell(what: str, error: Exception) -> None:
@@ -47,15 +54,14 @@ class Compiled:
 
     def __init__(self, function: Callable[..., Any], wanted: bool) -> None:
         self.function = function
-        self.compiled = torch.compile(function, dynamic=False) if wanted else None
+        self.compiled = compile_function(function) if wanted else None
 
     def __call__(self, *inputs: Any) -> Any:
         """What the function gives."""
         if self.compiled is None:
             return self.function(*inputs)
         try:
-            # The backward pass too, so that it fails here where it fails.
-            with torch._functorch.config.patch(force_non_lazy_backward_lowering=True):
+            with torch._functorch.config.patch(BACKWARD):
                 return self.compiled(*inputs)
         except Exception as error:
             if not _is_compilers(error):
@@ -63,6 +69,24 @@ class Compiled:
             tell("compiling", error)
             self.compiled = None
             return self.function(*inputs)
+
+
+BACKWARD = {
+    # With the forward pass, so that it fails here where it fails.
+    "force_non_lazy_backward_lowering": True,
+    # As without a compiler: what is in float32 forwards is in float32 backwards.
+    "backward_pass_autocast": "off",
+}
+
+
+def compile_function(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`torch.compile` for inputs of several shapes (numbers of prompts), each compiled on its own."""
+    import torch._dynamo.config
+    import torch._functorch.config
+
+    # Beyond its limit of shapes the compiler gives up without a word.
+    torch._dynamo.config.recompile_limit = max(RECOMPILE_LIMIT, torch._dynamo.config.recompile_limit)
+    return torch.compile(function, dynamic=False)
 
 
 def _is_compilers(error: Exception) -> bool:
@@ -187,7 +211,8 @@ def capture(function: Callable[[], Any]) -> tuple[Any, Replay]:
             except RuntimeError:
                 raise UserError(
                     f"an update could not be captured as one CUDA graph ({first_line(error)}); the same command with "
-                    "--behavior.compile off (of pretraining --joint.learner.compile off, or that of the stage) goes on"
+                    "--behavior.compile no-graph (of pretraining --joint.learner.compile no-graph, or that of the "
+                    "stage) goes on"
                 ) from error
             raise
         graph.capture_end()

@@ -19,6 +19,23 @@ def all_finite(losses: Mapping[str, Tensor]) -> Tensor:
     return torch.stack([loss.detach().isfinite().all() for loss in losses.values()]).all()
 
 
+MOVED = "moved"
+"""Among an update's results, () bool on the device: whether losses and gradient norms were finite, so that parameters
+moved."""
+
+
+def check_moved(results: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The results of an update without `MOVED`, which is the one number read from the device.
+
+    Raises:
+        NonFiniteError: If nothing moved, naming the losses and gradient norms to blame.
+    """
+    if not results.pop(MOVED):
+        blame = (name for name in results if name.startswith("loss/") or name.endswith("/grad_norm"))
+        check_finite({name: results[name] for name in blame})
+    return results
+
+
 def check_finite(losses: Mapping[str, Tensor], update: int | None = None, run: Run | None = None) -> None:
     """Refuse NaN and infinity in losses of which no optimiser was moved (`all_finite`).
 

@@ -58,7 +58,8 @@ class Optimizer:
         Returns:
             () total gradient norm before clipping.
         """
-        return step_together({"": self})[""]
+        norms, _ = step_together({"": self})
+        return norms[""]
 
     def move(self, finite: Tensor) -> None:
         """Decay and Adam, from clipped gradients, which are then cleared.
@@ -105,7 +106,9 @@ class Optimizer:
             self.adam.state[parameter][name] = torch.empty_like(like, device=parameter.device).copy_(value).detach()
 
 
-def step_together(optimizers: Mapping[str, Optimizer], finite: Tensor | None = None) -> dict[str, Tensor]:
+def step_together(
+    optimizers: Mapping[str, Optimizer], finite: Tensor | None = None
+) -> tuple[dict[str, Tensor], Tensor]:
     """One step of each, or of none: nothing moves if one norm is not finite.
 
     Args:
@@ -113,11 +116,11 @@ def step_together(optimizers: Mapping[str, Optimizer], finite: Tensor | None = N
         finite: () bool on the device, whether the losses are; where they are not, nothing moves either.
 
     Returns:
-        Total gradient norms before clipping, by name.
+        Total gradient norms before clipping, by name; and () bool on the device, whether parameters moved.
     """
     norms = {name: own.clip(own.gradients) for name, own in optimizers.items()}
     every = [norm.isfinite().all() for norm in norms.values()]
     sound = torch.stack(every if finite is None else [*every, finite]).all()
     for own in optimizers.values():
         own.move(sound)
-    return norms
+    return norms, sound

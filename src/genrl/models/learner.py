@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from genrl.data.batch import SequenceBatch
-from genrl.infra.captured import Captured, Compilation, Compiled, compiles
+from genrl.infra.captured import Captured, Compilation, Compiled, captures, compiles
 from genrl.infra.compute import Precision, autocast
 from genrl.infra.distributed import ALONE, World
-from genrl.infra.finite import all_finite, check_finite
+from genrl.infra.finite import MOVED, all_finite, check_moved
 from genrl.infra.optim import Optimizer, OptimizerConfig, step_together
 from genrl.models.connector import clip_embeddings
 from genrl.models.foundation import FoundationModel
@@ -96,11 +96,9 @@ class FoundationLearner:
         self.connector_optimizer.set_rate(learning_rate_scale)
         if self._captured is None:
             # Several processes wait for each other within an update: that is not captured.
-            wanted = self.world.size == 1 and compiles(self.model.device, self.config.compile)
+            wanted = self.world.size == 1 and captures(self.model.device, self.config.compile)
             self._captured = Captured(self._work, self.model.device, self._clear_gradients, wanted)
-        results: dict[str, Tensor] = self._captured(*inputs)
-        check_finite(moving(results))
-        return results
+        return check_moved(self._captured(*inputs))
 
     def _work(self, *inputs: Any) -> dict[str, Tensor]:
         return self.step(self.compute(*inputs))
@@ -148,8 +146,8 @@ class FoundationLearner:
         optimizers = {"world_model": self.world_optimizer} if losses else {}
         if connector_losses:
             optimizers["connector"] = self.connector_optimizer
-        norms = step_together(optimizers, finite)
-        return results | {f"{name}/grad_norm": norm for name, norm in norms.items()} | told
+        norms, moved = step_together(optimizers, finite)
+        return results | {f"{name}/grad_norm": norm for name, norm in norms.items()} | told | {MOVED: moved}
 
     def state_tensors(self) -> dict[str, Tensor]:
         """Model and optimiser states."""
@@ -223,11 +221,6 @@ class LatentLearner(FoundationLearner):
         )
         connector_losses = self.connector_losses(batch.embedding, posterior)
         return (losses, connector_losses, metrics) if self.dynamics else ({}, connector_losses, metrics | losses)
-
-
-def moving(results: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Those results of an update that must be finite for anything to move."""
-    return {name: value for name, value in results.items() if name.startswith("loss/") or name.endswith("/grad_norm")}
 
 
 def select(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -21,7 +21,7 @@ from genrl.behavior.stacked import StackedLearner
 from genrl.behavior.start_states import StartConfig, data_free_starts, data_starts
 from genrl.data.sampler import WindowSampler
 from genrl.infra.captured import Captured
-from genrl.infra.compute import DeviceName, pick_device, prepare
+from genrl.infra.compute import DeviceName, autocast, pick_device, prepare
 from genrl.infra.config import config_hash
 from genrl.infra.errors import UserError
 from genrl.infra.rundir import Run
@@ -177,7 +177,11 @@ def learn_group(
 
 def _results(labels: list[str], policies: list[Path], summaries: list[dict[str, Any]]) -> list[LearnResult]:
     rows = zip(labels, policies, summaries, strict=True)
-    return [LearnResult(label, policy, **summary) for label, policy, summary in rows]
+    # A summary from a file has lists for pairs.
+    return [
+        LearnResult(label, policy, **summary | {"history": [(update, value) for update, value in summary["history"]]})
+        for label, policy, summary in rows
+    ]
 
 
 def learnt_policy(model: PromptedModel, learner: BehaviorLearner, index: int) -> Policy:
@@ -346,13 +350,21 @@ def start_drawer(
 ) -> Callable[[int], LatentState]:
     """Function from an update's number to its starts."""
     count = learner.num_policies if isinstance(learner, StackedLearner) else 1
-    if sampler is not None:
+    actor, precision = learner.actor_critic.actor, config.behavior.precision
+
+    def from_data(update: int) -> LatentState:
         # Each policy starts from the states of the same windows.
-        return lambda update: repeated(data_starts(model.model, sampler.batch(update).to(model.device)), count)
-    actor = learner.actor_critic.actor
-    draw = Captured(
-        lambda: data_free_starts(model.model, actor, config.starts, count), model.device, wanted=learner.compiled
-    )
+        assert sampler is not None
+        with autocast(model.device, precision):
+            return repeated(data_starts(model.model, sampler.batch(update).to(model.device)), count)
+
+    def from_nothing() -> LatentState:
+        with autocast(model.device, precision):
+            return data_free_starts(model.model, actor, config.starts, count)
+
+    if sampler is not None:
+        return from_data
+    draw = Captured(from_nothing, model.device, wanted=learner.captures)
     return lambda update: draw()
 
 

@@ -6,6 +6,7 @@ import gc
 import shutil
 import sys
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -29,7 +30,7 @@ from genrl.evaluation.prediction import predict_open_loop
 from genrl.evaluation.rollouts import check_spec
 from genrl.infra.captured import Captured
 from genrl.infra.checkpoint import load_checkpoint
-from genrl.infra.compute import DeviceName, pick_device, prepare
+from genrl.infra.compute import DeviceName, autocast, pick_device, prepare
 from genrl.infra.config import config_hash
 from genrl.infra.errors import UserError
 from genrl.infra.progress import ProgressReport
@@ -200,7 +201,7 @@ class Practising:
         self.policy = prompted.general or GeneralPolicy.for_model(self.model, config.behavior.actor_critic)
         embed_video = prompted.vlm.embed_video if config.behavior.shown.share else None
         self.policy_learner = GeneralLearner(self.model, self.policy, config.behavior, embed_video)
-        self._free_starts = Captured(self._draw_free_starts, prompted.device, wanted=self.policy_learner.compiled)
+        self._free_starts = Captured(self._draw_free_starts, prompted.device, wanted=self.policy_learner.captures)
         self.model_learner: LatentLearner | None = None
         self.cache = LatentCache(self.model.world_model, self.column, prompted.device)
         self.num_cached = 0
@@ -258,7 +259,8 @@ class Practising:
         """(N, ...) starts: half of them states of the data, half data-free."""
         batch = self.cache.batch(self.windows.rows(number))
         rssm = self.model.world_model.rssm
-        states = rssm.observe(batch.logits, rssm.dynamics.code(batch.logits), batch.action, batch.is_first)[0]
+        with self._autocast():
+            states = rssm.observe(batch.logits, rssm.dynamics.code(batch.logits), batch.action, batch.is_first)[0]
         return cat_states([states.map(lambda x: x[:, -1]), self._free_starts(goals)])
 
     def _draw_free_starts(self, goals: Tensor) -> LatentState:
@@ -266,7 +268,11 @@ class Practising:
         half = replace(self.config.starts, num_starts=len(goals) // 2)
         # The last quarter is warmed up by the policy, on its way to the goals that it will be given.
         actor = self.policy.actor(goals[-(half.num_starts // 2) :])
-        return data_free_starts(self.model, actor, half)
+        with self._autocast():
+            return data_free_starts(self.model, actor, half)
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        return autocast(self.prompted.device, self.config.behavior.precision)
 
     def act(self, turn: int) -> dict[str, float]:
         """The episodes of a round; returns the latent reward of what happened, nothing where they were there before."""
