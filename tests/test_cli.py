@@ -168,6 +168,17 @@ def test_errors_a_user_can_mend_get_one_line(
         cli.main(["pretrain"])
 
 
+def test_errors_that_no_check_raised_say_where_they_come_from(
+    complaint: Complaint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(config: Config) -> None:
+        int("three")
+
+    monkeypatch.setattr(sys.modules["genrl.run.pretrain"], "pretrain", fail)
+    said = complaint("pretrain")
+    assert "invalid literal" in said and f"(ValueError in {__file__}:" in said and "GENRL_TRACEBACK=1" in said
+
+
 def test_errors_of_ours_keep_their_traceback(called: list[Config], monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(config: Config) -> None:
         raise ModuleNotFoundError("No module named 'genrl.nowhere'", name="genrl.nowhere")

@@ -62,9 +62,12 @@ def learn(
     if isinstance(model, str | Path):
         model_name = str(model)
     else:
-        model_name, options = model.name, {"vlm": model.named_vlm} | options
-    if "out" in options:
+        model_name, options = model.name, {"vlm": model.named_vlm, "device": model.device.type} | options
+    if options.get("out") is not None:
         options["out"] = Path(options["out"])
+    # One of what there may be several of need not stand in a tuple.
+    options |= {name: tuple(map(Path, _several(options[name]))) for name in {"data", "video"} & options.keys()}
+    options |= {name: _several(options[name]) for name in {"text_embedding", "video_embedding"} & options.keys()}
     presets = PRESETS["learn"]
     if preset not in presets:
         raise UserError(f"genrl.learn: unknown preset {preset!r}; {did_you_mean(preset, presets)}")
@@ -90,3 +93,7 @@ def evaluate(policy: Policy | str | Path, task: str, episodes: int = 10, seed: i
     from genrl.run.evaluate import evaluate_policy
 
     return evaluate_policy(policy, task, episodes, seed)
+
+
+def _several(given: str | Path | Sequence[str | Path]) -> tuple[str | Path, ...]:
+    return (given,) if isinstance(given, str | Path) else tuple(given)

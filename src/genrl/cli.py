@@ -13,10 +13,12 @@ import io
 import os
 import re
 import sys
+import traceback
 import typing
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import genrl
@@ -245,4 +247,12 @@ def _explain(error: Exception) -> str | None:
     if isinstance(error, OSError):
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         return "the disk is full; free some space and run the same command again" if full else None
-    return " ".join(str(error).split())
+    return " ".join(str(error).split()) + ("" if isinstance(error, UserError) else _origin(error))
+
+
+def _origin(error: Exception) -> str:
+    """Where an error was raised, if not by a check of ours: in a VLM of the user's, say, or in a library."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    if Path(genrl.__file__).parent in Path(place.filename).parents:
+        return ""
+    return f" ({type(error).__name__} in {place.filename}:{place.lineno}; GENRL_TRACEBACK=1 shows the whole way)"

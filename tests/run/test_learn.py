@@ -41,6 +41,16 @@ def test_a_text_becomes_a_policy_on_disk_with_its_history(made, tmp_path: Path) 
     assert policy.act(np.zeros((64, 64, 3), np.uint8)).shape == (2,)
 
 
+def test_updates_after_the_last_due_row_count_too(made, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model, _, vlm = made
+    config = learn_config(model, vlm, tmp_path / "run", updates=3)
+    (result,) = learn(replace(config, log_every=2))
+    assert result.updates == 3 and [update for update, _ in result.history] == [2, 3]
+    (first,) = learn(replace(config, log_every=10, out=tmp_path / "other"))
+    assert first.updates == 3 and first.imagined_return == pytest.approx(result.imagined_return)
+    assert "3 updates (all done)" in capsys.readouterr().out
+
+
 def test_a_run_killed_at_random_moments_ends_as_an_uninterrupted_one(made, tmp_path: Path) -> None:
     model, _, vlm = made
     config = learn_config(model, vlm, tmp_path / "killed", updates=150)

@@ -87,6 +87,18 @@ def test_a_policy_is_learnt_from_wordings_and_baseline(made: tuple[Path, Path], 
     assert policy.info["prompt"] == "walking / a stroll"
 
 
+def test_one_store_for_the_starts_need_not_stand_in_a_tuple(made: tuple[Path, Path], tmp_path: Path) -> None:
+    model, vlm = made
+    store = model.parent.parent / "store"
+    options = {"vlm": str(vlm), "updates": 1, "device": "cpu"}
+    one, several = (
+        genrl.learn(str(model), "walking", "debug", data=data, out=tmp_path / name, **options)
+        for name, data in (("one", str(store)), ("several", [store]))
+    )
+    for mine, other in zip(one.actor.parameters(), several.actor.parameters(), strict=True):
+        assert mine.equal(other)
+
+
 def test_prompts_embedded_elsewhere_are_those_embedded_here(
     config: PromptConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

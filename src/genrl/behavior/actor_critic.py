@@ -42,6 +42,11 @@ class ActorCriticConfig:
     critic: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(3e-5, 1e-5, 100.0, 1e-6))
 
     def __post_init__(self) -> None:
+        if min(self.num_layers, self.hidden_dim, self.target_update_every) < 1:
+            raise ValueError(
+                "num-layers, hidden-dim and target-update-every must be at least 1, got "
+                f"{self.num_layers}, {self.hidden_dim} and {self.target_update_every}"
+            )
         if self.horizon < 2:
             raise ValueError(f"horizon must be at least 2, got {self.horizon}")
         if not 0.0 < self.discount <= 1.0:

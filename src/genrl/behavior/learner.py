@@ -53,6 +53,11 @@ class BehaviorConfig:
     a share of what imagination shows, which asks the VLM, neither is done."""
 
     def __post_init__(self) -> None:
+        longest = self.actor_critic.horizon + 1 - self.drop_last_window
+        if self.alignment == "best_window" and not 1 <= self.window <= longest:
+            raise ValueError(
+                f"behavior.window must lie in 1 ... {longest} (behavior.actor-critic.horizon), got {self.window}"
+            )
         if not 0.0 <= self.average < 1.0:
             raise ValueError(f"behavior.average must lie in [0, 1), got {self.average}")
         if min(self.doubt, self.anchor) < 0:

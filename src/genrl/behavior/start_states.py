@@ -30,6 +30,11 @@ class StartConfig:
     def __post_init__(self) -> None:
         if self.num_starts < 2 or self.num_starts % 2:
             raise ValueError(f"starts.num-starts must be even and positive, got {self.num_starts}")
+        if self.connector_steps < 1 or self.warmup_steps < 0:
+            raise ValueError(
+                "starts.connector-steps must be at least 1 and starts.warmup-steps 0 or more, got "
+                f"{self.connector_steps} and {self.warmup_steps}"
+            )
         if not 0.0 <= self.uniform_share <= 1.0:
             raise ValueError(f"starts.uniform-share must lie in [0, 1], got {self.uniform_share}")
 

@@ -32,6 +32,13 @@ class RssmConfig:
     ensemble: int = 0
     """Heads that tell how sure the dynamics are (`DynamicsEnsemble`); the original has none."""
 
+    def __post_init__(self) -> None:
+        for name in ("deter_dim", "hidden_dim", "num_variables", "num_classes"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"rssm.{name.replace('_', '-')} must be at least 1, got {getattr(self, name)}")
+        if self.ensemble < 0:
+            raise ValueError(f"rssm.ensemble must be 0 or more, got {self.ensemble}")
+
     @property
     def stoch_dim(self) -> int:
         """S*K."""

@@ -76,6 +76,12 @@ class LearnConfig(PromptConfig):
             raise ValueError(f"--at-once must be at least 1, got {self.at_once}")
         if self.target_candidates < 0:
             raise ValueError(f"--target-candidates must be 0 or more, got {self.target_candidates}")
+        if min(self.log_every, self.save_every) < 1:
+            raise ValueError(
+                f"--log-every and --save-every must be at least 1, got {self.log_every} and {self.save_every}"
+            )
+        if self.seed < 0:
+            raise ValueError(f"--seed must be 0 or more, got {self.seed}")
         if self.updates < 0:
             raise ValueError(f"--updates must be 0 or more, got {self.updates}")
         if self.updates == 0 and not self.warm_start:
@@ -271,7 +277,7 @@ def train(
     for update in run.updates(config.updates, start, "learn", headline="imagined/reward"):
         metrics = learning.update(draw_starts(update))
         run.log(update, metrics, every=config.log_every)
-        if (update + 1) % config.log_every == 0:
+        if (update + 1) % config.log_every == 0 or update + 1 == config.updates:
             learning.record(update + 1)
         run.save(update, learning, every=config.save_every)
         if learning.settled:

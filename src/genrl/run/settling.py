@@ -18,6 +18,13 @@ class SettleConfig:
     smoothing: int = 50
     """Updates averaged."""
 
+    def __post_init__(self) -> None:
+        if self.patience < 0 or self.smoothing < 1:
+            raise ValueError(
+                f"settle.patience must be 0 or more and settle.smoothing at least 1, got {self.patience} and "
+                f"{self.smoothing}"
+            )
+
 
 class ReturnHistory:
     """Running means of return and reward, and the best so far."""
