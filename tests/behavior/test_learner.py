@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from genrl.behavior.actor_critic import Actor, ActorCritic, ActorCriticConfig
 from genrl.behavior.learner import BehaviorConfig, BehaviorLearner
 from genrl.behavior.start_states import StartConfig, data_free_starts
+from genrl.infra.compute import Rounded
 from genrl.infra.errors import NonFiniteError
 from genrl.infra.optim import OptimizerConfig
 from genrl.models.foundation import FoundationModel
@@ -235,3 +236,16 @@ def test_doubt_takes_the_disagreement_off_the_reward_that_returns_are_made_of() 
 def test_doubt_without_an_ensemble_is_refused() -> None:
     with pytest.raises(ValueError, match="ensemble"):
         make_learner(replace(CONFIG, doubt=1.0))
+
+
+def test_in_bfloat16_imagination_by_rounded_matrices_changes_no_number() -> None:
+    learner = make_learner(replace(CONFIG, precision="bfloat16"))
+    plain = BehaviorLearner(learner.model, learner.target, learner.config, copy.deepcopy(learner.actor_critic))
+    plain._dynamics = Rounded(learner.model.world_model.rssm.dynamics, "float32")
+    start = some_starts(learner)
+    for _ in range(2):
+        torch.manual_seed(0)
+        metrics = learner.update(start)
+        torch.manual_seed(0)
+        torch.testing.assert_close(plain.update(start), metrics, rtol=0, atol=0)
+    assert learner._dynamics.module is not plain._dynamics.module

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from genrl.infra.compute import autocast, fast_precision, pick_device
+from genrl.infra.compute import Rounded, autocast, fast_precision, pick_device
 from genrl.infra.errors import UserError
 
 
@@ -45,3 +45,15 @@ def test_bfloat16_is_fast_where_the_processor_multiplies_it(monkeypatch: pytest.
     assert fast_precision(torch.device("cpu")) == "bfloat16"
     with autocast(torch.device("cpu"), "auto"):
         assert (matrix @ matrix).dtype == torch.bfloat16
+
+
+def test_rounded_matrices_give_what_autocast_gives_and_follow_their_module() -> None:
+    module = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.LayerNorm(8), torch.nn.Linear(8, 2))
+    rounded, x = Rounded(module, "bfloat16"), torch.randn(4, 8)
+    assert [p.dtype for p in rounded.module.parameters() if p.ndim > 1] == [torch.bfloat16] * 2
+    for _ in range(2):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            assert rounded.module(x).equal(module(x))
+        torch.nn.init.normal_(module[0].weight)
+        rounded.refresh()
+    assert Rounded(module, "float32").module is module

@@ -16,7 +16,7 @@ from genrl.behavior.imagination import ActsOnFeatures, Trajectory, follow, imagi
 from genrl.behavior.rewards import RewardName, pairwise_reward
 from genrl.behavior.shown import ShownConfig, ShownReward
 from genrl.infra.captured import Captured, Compilation, Compiled, captures, compiles
-from genrl.infra.compute import Precision, autocast
+from genrl.infra.compute import Precision, Rounded, autocast, chosen_precision
 from genrl.infra.finite import MOVED, all_finite, check_moved
 from genrl.infra.optim import Optimizer, step_together
 from genrl.models.foundation import FoundationModel
@@ -117,6 +117,8 @@ class BehaviorLearner:
         self.actor_optimizer = self.optimizer(self.actor_critic.actor.parameters(), config.actor_critic.actor)
         self.critic_optimizer = self.optimizer(self.actor_critic.critic.parameters(), config.actor_critic.critic)
         self.num_updates = 0
+        precision = chosen_precision(self.target.deter.device, config.precision)
+        self._dynamics = Rounded(model.world_model.rssm.dynamics, precision)
         device, alone = self.target.deter.device, self.shown is None
         self.captures = alone and captures(device, config.compile)
         compiled = alone and compiles(device, config.compile)
@@ -157,6 +159,7 @@ class BehaviorLearner:
 
     def _work(self, start: LatentState) -> dict[str, Tensor]:
         """All of an update that happens on the device."""
+        self._dynamics.refresh()
         with autocast(start.deter.device, self.config.precision):
             trajectory = self.imagine(start)
             seen = {} if self.shown is None else self.shown.learn(trajectory.states.stoch)
@@ -196,9 +199,8 @@ class BehaviorLearner:
     def imagine(self, start: LatentState) -> Trajectory:
         """The actor's trajectories from (B, ...) starts."""
         config = self.config.actor_critic
-        dynamics = self.model.world_model.rssm.dynamics
         with torch.set_grad_enabled(torch.is_grad_enabled() and config.gradient == "dynamics"):
-            return imagine(dynamics, self.policy(), start, config.horizon, follow=self._follow)
+            return imagine(self._dynamics.module, self.policy(), start, config.horizon, follow=self._follow)
 
     def policy(self) -> ActsOnFeatures:
         """Who acts in imagination."""

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import ctypes
 from contextlib import AbstractContextManager, nullcontext
-from typing import Literal
+from typing import Generic, Literal, TypeVar, cast
 
 import torch
+from torch import nn
 
 from genrl.infra.errors import UserError
 
 DeviceName = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "float32", "bfloat16"]
 """Of matrix products and convolutions; auto is bfloat16 where the hardware multiplies it, else float32."""
+
+Module = TypeVar("Module", bound=nn.Module)
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -36,13 +40,49 @@ def autocast(device: torch.device, precision: str = "float32") -> AbstractContex
     Raises:
         UserError: If the precision is none of auto, float32 and bfloat16.
     """
-    if precision == "auto":
-        precision = fast_precision(device)
-    if precision == "float32":
+    if chosen_precision(device, precision) == "float32":
         return nullcontext()
-    if precision == "bfloat16":
-        return torch.autocast(device.type, dtype=torch.bfloat16)
+    return torch.autocast(device.type, dtype=torch.bfloat16)
+
+
+def chosen_precision(device: torch.device, precision: str) -> Literal["float32", "bfloat16"]:
+    """What a precision means on a device.
+
+    Raises:
+        UserError: If it is none of auto, float32 and bfloat16.
+    """
+    if precision == "auto":
+        return fast_precision(device)
+    if precision in ("float32", "bfloat16"):
+        return cast(Literal["float32", "bfloat16"], precision)
     raise UserError(f"--precision must be auto, float32 or bfloat16, got {precision!r}")
+
+
+class Rounded(Generic[Module]):
+    """A frozen module for many calls within one `autocast`, which would round its matrices anew at each of them.
+
+    Args:
+        module: Whose function is wanted; it may change between calls of `refresh`.
+        precision: Of the autocast. With float32 the module itself is taken.
+
+    Attributes:
+        module: The same function, with its matrices rounded.
+    """
+
+    def __init__(self, module: Module, precision: Literal["float32", "bfloat16"]) -> None:
+        self.module = module if precision == "float32" else copy.deepcopy(module).requires_grad_(False)
+        pairs = list(zip(self.module.parameters(), module.parameters(), strict=True))
+        # Norms and biases stay as they are: vectors cost nothing, and norms are computed in float32.
+        self._pairs = [(own, source) for own, source in pairs if own is not source and own.ndim > 1]
+        for own, _ in self._pairs:
+            own.data = own.data.to(torch.bfloat16)
+
+    @torch.no_grad()
+    def refresh(self) -> None:
+        """Takes in what the module has become."""
+        if self._pairs:
+            own, sources = zip(*self._pairs, strict=True)
+            torch._foreach_copy_(own, sources)
 
 
 def fast_precision(device: torch.device) -> Literal["float32", "bfloat16"]:

@@ -8,8 +8,6 @@ import torch
 from torch import Tensor
 
 NUM_CONVOLUTIONS = 4
-MODEL_PREFIX = "wm."
-BEHAVIOR_PREFIXES = ("_imag_behavior.", "_acting_behavior.")
 
 
 def model_parameter_names(reward_head_layers: int) -> dict[str, str]:

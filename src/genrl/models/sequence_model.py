@@ -88,8 +88,7 @@ class SequenceModel(nn.Module):
 
     def advance(self, state: LatentState, action: Tensor) -> Tensor:
         """(..., A) action from a state -> (..., D) the next recurrent state."""
-        projected = self.cell.project(self.input(torch.cat([state.stoch.flatten(-2), action], dim=-1)))
-        return self.cell.step(projected, state.deter)
+        return self.cell.step(self.input(torch.cat([state.stoch.flatten(-2), action], dim=-1)), state.deter)
 
     def rollout(
         self, state: LatentState, actions: Tensor, mode: bool = False, reset_every: int | None = None

@@ -27,11 +27,11 @@ class LayerNormGRU(nn.Module):
         """(..., I) inputs -> (..., 3D) their share of the gates."""
         return F.linear(x, self.gates.weight[:, : self.input_dim])
 
-    def step(self, projected: Tensor, hidden: Tensor) -> Tensor:
-        """(..., 3D) projected input and (..., D) state -> (..., D) next state."""
-        recurrent = F.linear(hidden, self.gates.weight[:, self.input_dim :])
-        # Under autocast only the products are rounded, as in `sequence`: errors of the gates would add up over time.
-        reset, candidate, update = self.norm((projected + recurrent).to(hidden.dtype)).chunk(3, dim=-1)
+    def step(self, x: Tensor, hidden: Tensor) -> Tensor:
+        """(..., I) input and (..., D) state -> (..., D) next state, by one product for both."""
+        gates = self.gates(torch.cat([x, hidden], dim=-1))
+        # Under autocast only the product is rounded, as in `sequence`: errors of the gates would add up over time.
+        reset, candidate, update = self.norm(gates.to(hidden.dtype)).chunk(3, dim=-1)
         candidate = torch.tanh(torch.sigmoid(reset) * candidate)
         return torch.lerp(hidden, candidate, torch.sigmoid(update + UPDATE_BIAS))  # (1 - z) h + z c in one kernel
 
