@@ -3,8 +3,8 @@
     git worktree add ../before REVISION
     python benchmarks/compare_versions.py --before ../before --precision float32
 
-Runs each version's own `update_speed.py` in turn, several times, a few updates each, and gives the median over all
-turns and how many turns the new one won.
+Runs each version's own `update_speed.py` and `prompts_speed.py` (one prompt, in the precision of the preset) in turn,
+several times, a few updates each, and gives the median over all turns and how many turns the new one won.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 import tyro
 from measuring import describe_machine, report
 
 ROOT = Path(__file__).resolve().parents[1]
-TIMES = ("model_update_seconds", "behavior_update_seconds")
+TIMES = ("model_update_seconds", "behavior_update_seconds", "learn_mini_update_seconds")
 
 
 @dataclass(frozen=True)
@@ -65,14 +65,21 @@ def main(config: CompareConfig) -> dict[str, object]:
 
 def one_turn(tree: Path, config: CompareConfig) -> dict[str, float]:
     """Median seconds of an update of each kind, by a version's own benchmark."""
+    speed = run_script(tree, "update_speed.py", "--precision", config.precision, "--repeats", str(config.repeats))
+    learning = run_script(tree, "prompts_speed.py", "--numbers", "1", "--repeats", str(config.repeats))
+    times = {name: values["median"] for name, values in speed.items() if name in TIMES}
+    return times | {"learn_mini_update_seconds": learning["rows"][0]["update_seconds"]}
+
+
+def run_script(tree: Path, script: str, *options: str) -> dict[str, Any]:
+    """The result of a version's own benchmark."""
     environment = os.environ | {"PYTHONPATH": str(tree.resolve() / "src")}
     with tempfile.TemporaryDirectory() as directory:
-        out = Path(directory) / "speed.json"
-        script = [sys.executable, str(tree.resolve() / "benchmarks" / "update_speed.py")]
-        options = ["--precision", config.precision, "--repeats", str(config.repeats), "--out", str(out)]
-        subprocess.run([*script, *options], check=True, env=environment, stdout=subprocess.DEVNULL)
-        measured = json.loads(out.read_text())
-    return {time: measured[time]["median"] for time in TIMES if time in measured}
+        out = Path(directory) / "result.json"
+        command = [sys.executable, str(tree.resolve() / "benchmarks" / script), *options, "--out", str(out)]
+        subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
+        result: dict[str, Any] = json.loads(out.read_text())
+    return result
 
 
 def revision(tree: Path) -> str:

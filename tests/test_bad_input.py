@@ -378,6 +378,49 @@ def test_a_file_in_the_place_of_a_run_is_refused(complaint: Complaint, here: Pat
     assert complaint(*words) == "--out run is a file; name a directory"
 
 
+@pytest.mark.parametrize("option", ["--log-every", "--save-every"])
+def test_intervals_of_no_updates_are_refused(complaint: Complaint, option: str) -> None:
+    said = complaint("pretrain", "debug", "--data", "store", "--out", "run", option, "0")
+    assert said == f"{option} must be at least 1, got 0"
+
+
+# -- what is written --------------------------------------------------------------------------------------------------
+
+WRITERS = [
+    ("imagine", "--model", "model", "--prompt", "walking", "--out"),
+    ("prompt", "rank", "walking", "standing", "--model", "model", "--out"),
+    ("data", "pack", "store", "--out"),
+    ("data", "inspect", "store", "--out"),
+    ("data", "inspect", "store", "--coverage"),
+]
+
+
+@pytest.mark.parametrize("words", WRITERS)
+def test_a_file_to_write_never_replaces_a_directory(complaint: Complaint, words: tuple[str, ...]) -> None:
+    assert complaint(*words, "policy") == f"{words[-1]} policy is a directory; name a file"
+
+
+@pytest.mark.parametrize("words", WRITERS)
+def test_a_file_to_write_below_a_file_is_refused(complaint: Complaint, here: Path, words: tuple[str, ...]) -> None:
+    (here / "notes").write_text("kept")
+    said = complaint(*words, "notes/it.png")
+    assert said == f"{words[-1]} notes/it.png lies below notes, which is a file; name another place"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (WRITERS[0], "--out it.txt must end in .mp4 or .png"),
+        (WRITERS[3], "--out it.txt must end in .png"),
+        (WRITERS[4], "--coverage it.txt must end in .png"),
+    ],
+)
+def test_a_picture_or_video_of_unknown_suffix_is_refused(
+    complaint: Complaint, words: tuple[str, ...], said: str
+) -> None:
+    assert complaint(*words, "it.txt") == said
+
+
 # -- the machine ------------------------------------------------------------------------------------------------------
 
 

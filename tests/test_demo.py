@@ -5,13 +5,14 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 import genrl.demo
-from genrl.demo import DemoConfig, demo, directory_name, nearest_task
+from genrl.demo import DemoConfig, demo, directory_name
 from genrl.evaluation import panel
 from genrl.infra.media import read_video
 from genrl.run.prompting import PromptedModel
@@ -61,7 +62,8 @@ def test_a_demo_makes_one_film_and_says_when_it_is_finished(
     assert (directory / "demo.png").is_file()
     assert json.loads((directory / "demo.json").read_text())["summary"]["num_episodes"] == 2
     said = capsys.readouterr().out
-    assert f"scored by:     {result.task}, the task whose prompt" in said and "--task" in said
+    assert result.task == "walker_run" and result.summary is not None
+    assert f"scored by:     {result.task}, the task that rewards what is like" in said and "--task" in said
 
     written = result.video.stat().st_mtime_ns
     again = demo(config)
@@ -70,19 +72,46 @@ def test_a_demo_makes_one_film_and_says_when_it_is_finished(
     assert result.video.stat().st_mtime_ns == written
 
     other = demo(dataclasses.replace(config, task="walker_headstand"))
-    assert other is not None and other.policy == result.policy and other.summary.score is None
+    assert other is not None and other.policy == result.policy
+    assert other.summary is not None and other.summary.score is None
     assert result.video.stat().st_mtime_ns > written
 
 
-def test_a_tasks_own_prompt_is_scored_by_the_task(model: PromptedModel) -> None:
-    task, why = nearest_task(model, "  Doing  backflips")
-    assert task.name == "walker_flipping" and why == "whose prompt this is"
+@pytest.mark.gl
+def test_a_prompt_that_means_no_task_gets_its_film_and_no_score(
+    model: PromptedModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = DemoConfig("jumping", updates=3, episodes=1, out=tmp_path, device="cpu")
+    result = demo(config)
+    said = capsys.readouterr().out
+    assert result is not None and result.task is None and result.summary is None
+    assert "scored by:     no task" in said and "--task NAME scores it: walker_run" in said and "return ±" not in said
+    frames = read_video(result.video)
+    assert frames.shape == (12 + 11 + 12, panel.HEIGHT, panel.WIDTH, 3)
+    # The third panel's caption counts no return up.
+    caption = frames[14:, panel.CAPTION_Y : panel.CAPTION_Y + 20, 2 * (panel.PANEL_SIZE + panel.GAP) + panel.MARGIN :]
+    assert np.abs(caption.astype(int) - caption[0]).mean() < 1
+    again = demo(config)
+    assert "this demo is finished" in capsys.readouterr().out
+    assert again is not None and again.task is None and again.video == result.video
+    scored = demo(dataclasses.replace(config, task="walker_stand"))
+    assert scored is not None and scored.task == "walker_stand" and scored.summary is not None
 
 
-def test_another_prompt_is_scored_by_the_task_with_the_nearest_prompt(model: PromptedModel) -> None:
-    task, why = nearest_task(model, "preying")
-    assert task.name == "walker_sit_knees"
-    assert "'praying'" in why and "--task" in why
+@pytest.mark.gl
+def test_where_nothing_was_learnt_the_film_shows_no_empty_chart(
+    model: PromptedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learn_one = genrl.demo.learn_one
+    monkeypatch.setattr(
+        genrl.demo, "learn_one", lambda *args: dataclasses.replace(learn_one(*args), updates=0, history=[])
+    )
+    result = demo(DemoConfig("praying", updates=3, episodes=1, out=tmp_path, device="cpu"))
+    assert result is not None
+    left = panel.MARGIN + panel.PANEL_SIZE + panel.GAP
+    chart = read_video(result.video)[-1, panel.TOP :, left : left + panel.PANEL_SIZE][: panel.PANEL_SIZE]
+    # Nothing but the card away from the two lines in the middle: neither axes nor numbers.
+    assert np.abs(chart[:100].astype(int) - panel.CARD).max() < 12
 
 
 @pytest.mark.gl

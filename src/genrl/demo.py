@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 import genrl.envs  # noqa: F401 - chooses the OpenGL system before a simulator is loaded
 from genrl.behavior.policy import Policy
 from genrl.envs.gl import require_gl
-from genrl.envs.tasks import Task, domain_tasks, get_task
+from genrl.envs.tasks import Task, get_task
 from genrl.evaluation.panel import FPS, PANEL_SIZE, Story, film
 from genrl.evaluation.rollouts import Rollouts, check_episodes, check_spec
 from genrl.evaluation.scores import ReturnSummary, summarise
@@ -26,8 +26,9 @@ from genrl.infra.media import write_png, write_video
 from genrl.models.foundation import ModelSpec
 from genrl.presets import PRESETS
 from genrl.run.evaluate import draw_episode, policy_checksum, print_table, run_episodes
+from genrl.run.judge import Judge, find_judge
 from genrl.run.learn import LearnConfig, LearnResult, check_start, learn_one, slug
-from genrl.run.prompting import Groundability, PromptedModel, load_model
+from genrl.run.prompting import Groundability, load_model
 from genrl.vlm.protocol import check_texts
 
 RUN, FACTS_FILE, VIDEO_FILE, POSTER_FILE = "learn", "demo.json", "demo.mp4", "demo.png"
@@ -47,7 +48,7 @@ class DemoConfig:
     prompt: str = "standing up straight"
     """What the body is to do, in words."""
     task: str | None = None
-    """Task whose true reward scores the behaviour; by default the one whose prompt is nearest to yours."""
+    """Task whose true reward scores the behaviour; by default the one that your prompt surely means, if any."""
     model: str = "walker-mini"
     """Shipped model, or a directory made by `genrl pretrain`."""
     vlm: str | None = None
@@ -70,15 +71,15 @@ class DemoResult:
     """What came of a prompt.
 
     Attributes:
-        task: Name of the task that scored it.
-        summary: Returns and score.
+        task: Name of the task that scored it; None where none is surely meant.
+        summary: Returns and score of that task.
         groundability: How well the preview fits the prompt.
         policy: Directory of the policy.
         video: The film.
     """
 
-    task: str
-    summary: ReturnSummary
+    task: str | None
+    summary: ReturnSummary | None
     groundability: Groundability
     policy: Path
     video: Path
@@ -95,53 +96,43 @@ def demo(config: DemoConfig) -> DemoResult | None:
     check_texts([config.prompt])
     directory = config.out / directory_name(config.prompt, config.seed)
     learning = learn_config(config, directory / RUN)
-    chosen = get_task(config.task) if config.task is not None else None
+    chosen = Judge(get_task(config.task), True, "as --task says") if config.task is not None else None
     require_gl()
     model = load_model(config.model, pick_device(config.device), config.vlm)
     check_start(model, learning)
     spec = model.model.spec
     prompt = model.prompt(config.prompt)
-    task, why = (chosen, "as --task says") if chosen else nearest_task(model, config.prompt)
+    judge = chosen or find_judge(spec.domain, config.prompt)
+    task = judge.task
     check_spec(spec, task.name, spec.look, spec.action_repeat)
 
-    preview, groundability = model.imagine(prompt, candidates=learning.target_candidates), model.groundability(prompt)
+    preview, groundability = model.preview(prompt, candidates=learning.target_candidates)
+    assert groundability is not None, "the VLM has just embedded the prompt"
     print(f"prompt:        {config.prompt}")
-    print(f"groundability: {groundability.cosine:.2f}, z-score {groundability.z_score:+.1f} among other prompts")
-    print(f"scored by:     {task.name}, {why}")
+    print(f"groundability: {groundability.cosine:.2f}, z-score {groundability.z_text()} among other prompts")
+    print(f"scored by:     {task.name if judge.scores else 'no task'}, {judge.why}")
 
     learnt = learn_one(model, prompt, None, learning, directory / RUN)
     if not (learnt.policy / "meta.json").is_file():
         return None
-    facts = {"task": task.name, "episodes": config.episodes, "policy_checksum": policy_checksum(learnt.policy)}
+    scored_by = task.name if judge.scores else None
+    facts = {"task": scored_by, "episodes": config.episodes, "policy_checksum": policy_checksum(learnt.policy)}
     earlier = None if config.fresh else _earlier(directory, facts)
+    summary: ReturnSummary | None
     if earlier is not None:
         summary, video = earlier
         print(f"{directory}: this demo is finished (--fresh does it again)")
     else:
         policy = Policy.load(learnt.policy, model.device)
         rollouts = run_episodes(policy, spec, task.name, config.episodes, config.seed)
-        summary = summarise(rollouts.returns, task)
-        story = tell(config.prompt, preview, groundability, learnt, rollouts, summary, spec)
-        video = _write(directory, story, {**facts, "prompt": config.prompt, "summary": asdict(summary)})
-    print_table({"policy": summary})
+        summary = summarise(rollouts.returns, task) if judge.scores else None
+        story = tell(config.prompt, preview, groundability, learnt, rollouts, task, summary, spec)
+        numbers = {"prompt": config.prompt, "summary": None if summary is None else asdict(summary)}
+        video = _write(directory, story, {**facts, **numbers})
+    if summary is not None:
+        print_table({"policy": summary})
     print(f"film: {video} ({time.monotonic() - began:.0f} s in all)")
-    return DemoResult(task.name, summary, groundability, learnt.policy, video)
-
-
-def nearest_task(model: PromptedModel, prompt: str) -> tuple[Task, str]:
-    """The task of the model's body that scores a prompt, and why: its own, or that with the most similar prompt.
-
-    Only tasks with score bounds are considered; similarity is the cosine of the VLM's text embeddings.
-    """
-    tasks = [task for task in domain_tasks(model.model.spec.domain) if task.prompt and task.score_max is not None]
-    for task in tasks:
-        if task.prompt is not None and _same_words(task.prompt, prompt):
-            return task, "whose prompt this is"
-    embeddings = model.vlm.embed_text([prompt, *(task.prompt or "" for task in tasks)])
-    cosines = embeddings[1:] @ embeddings[0]
-    task = tasks[int(cosines.argmax())]
-    reason = f"the task whose prompt ({task.prompt!r}) is nearest, cosine {float(cosines.max()):.2f}"
-    return task, f"{reason}; choose another with --task"
+    return DemoResult(scored_by, summary, groundability, learnt.policy, video)
 
 
 def directory_name(prompt: str, seed: int) -> str:
@@ -174,28 +165,37 @@ def tell(
     groundability: Groundability,
     learnt: LearnResult,
     rollouts: Rollouts,
-    summary: ReturnSummary,
+    task: Task,
+    summary: ReturnSummary | None,
     spec: ModelSpec,
 ) -> Story:
     """The story of a demo, with its numbers put into words."""
     every = max(1, round(len(rollouts.states) / (EPISODE_SECONDS * FPS)))
     returns = np.concatenate([[0.0], rollouts.rewards[0].cumsum()])[: len(rollouts.states) : every]
     speed = FPS * every / spec.frames_per_second
-    result = summary.score_text if summary.score is not None else f"return {summary.return_text}"
-    episodes = "1 episode" if summary.num_episodes == 1 else f"{summary.num_episodes} episodes"
-    unscored = "" if summary.score is not None else f" of {summary.task}, which has no score bounds"
     return Story(
         prompt=prompt,
         preview=preview,
-        preview_note=f"groundability {groundability.cosine:.2f} (z-score {groundability.z_score:+.1f})",
+        preview_note=f"groundability {groundability.cosine:.2f} (z-score {groundability.z_text()})",
         history=learnt.history,
-        episode=draw_episode(summary.task, spec.look, rollouts, PANEL_SIZE, every),
-        episode_returns=returns,
+        unlearnt_note="the general policy as it is,\ntold the prompt",
+        episode=draw_episode(task.name, spec.look, rollouts, PANEL_SIZE, every),
+        episode_returns=None if summary is None else returns,
         episode_note=f"{speed:.2g}× speed",
-        score_label=f"score on {summary.task}",
-        score=summary.score,
-        score_text=f"{result} over {episodes}{unscored}",
+        score_label=f"score on {task.name}",
+        score=None if summary is None else summary.score,
+        score_text=_result(summary),
     )
+
+
+def _result(summary: ReturnSummary | None) -> str:
+    """The line at the bottom of the film."""
+    if summary is None:
+        return "not scored: no task is surely meant (--task NAME)"
+    episodes = "1 episode" if summary.num_episodes == 1 else f"{summary.num_episodes} episodes"
+    if summary.score is not None:
+        return f"{summary.score_text} over {episodes}"
+    return f"return {summary.return_text} over {episodes} of {summary.task}, which has no score bounds"
 
 
 def _write(directory: Path, story: Story, facts: dict[str, Any]) -> Path:
@@ -207,17 +207,14 @@ def _write(directory: Path, story: Story, facts: dict[str, Any]) -> Path:
     return video
 
 
-def _earlier(directory: Path, facts: dict[str, Any]) -> tuple[ReturnSummary, Path] | None:
+def _earlier(directory: Path, facts: dict[str, Any]) -> tuple[ReturnSummary | None, Path] | None:
     """Result and film of the same policy in the same episodes, if the directory holds them."""
     try:
         found = json.loads((directory / FACTS_FILE).read_text())
         video = directory / found["video"]
-        summary = from_dict(ReturnSummary, found["summary"], where=str(directory / FACTS_FILE))
+        told = found["summary"]
+        summary = None if told is None else from_dict(ReturnSummary, told, where=str(directory / FACTS_FILE))
     except (OSError, ValueError, KeyError, TypeError):
         return None
     same = all(found.get(name) == value for name, value in facts.items())
     return (summary, video) if same and video.is_file() else None
-
-
-def _same_words(first: str, second: str) -> bool:
-    return first.casefold().split() == second.casefold().split()

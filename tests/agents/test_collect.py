@@ -103,7 +103,11 @@ def test_a_resumed_expert_collects_what_an_uninterrupted_one_does(tmp_path: Path
 
 def test_changed_options_and_missing_pools_are_refused(tmp_path: Path) -> None:
     collect(CollectConfig(tmp_path / "store", steps=5, workers=1))
-    with pytest.raises(UserError, match="--seed was 0, now 1"):
+    # It has no --fresh that it could recommend, and calls the store what the user called it.
+    said = (
+        "--out .*/store holds a run with other options: --seed was 0, now 1; take another --out, or delete .*/store.run"
+    )
+    with pytest.raises(UserError, match=said):
         collect(CollectConfig(tmp_path / "store", steps=5, workers=1, seed=1))
     with pytest.raises(UserError, match="--pool .*nowhere"):
         collect(CollectConfig(tmp_path / "b", agent="expert", task="walker_run", pool=(tmp_path / "nowhere",)))
@@ -117,6 +121,15 @@ def test_changed_options_and_missing_pools_are_refused(tmp_path: Path) -> None:
             CollectConfig(tmp_path / "c", **options)  # type: ignore[arg-type]
     with pytest.raises(UserError, match="unknown task"):
         collect(CollectConfig(tmp_path / "c", task="walker_fly"))
+
+
+def test_a_store_that_cannot_be_is_refused_before_anything_is_collected(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("notes")
+    with pytest.raises(UserError, match="--out .*/file is a file; name a directory"):
+        collect(CollectConfig(tmp_path / "file", steps=8))
+    with pytest.raises(UserError, match="--out .*/file/store lies below .*/file, which is a file"):
+        collect(CollectConfig(tmp_path / "file" / "store", steps=8))
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_kill_at_any_moment_loses_nothing_that_was_saved(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ STORY = Story(
     preview=np.full((4, 8, 8, 3), RED, np.uint8),
     preview_note="groundability 0.40",
     history=[(10, 1.0), (20, 3.0), (30, 4.0)],
+    unlearnt_note="as it is",
     episode=np.full((5, PANEL_SIZE, PANEL_SIZE, 3), GREEN, np.uint8),
     episode_returns=np.arange(5.0),
     episode_note="2.5× speed",
@@ -76,6 +77,20 @@ def test_a_task_without_score_has_no_bar() -> None:
     last = film(dataclasses.replace(STORY, score=None, score_text="return 12.0 over 3 episodes"))[-1]
     assert of_color(last, panel.SCORE) == 0
     assert of_color(last[panel.FOOTER_Y :], panel.TEXT) > 50
+
+
+def test_where_nothing_was_learnt_words_stand_in_the_place_of_the_curve() -> None:
+    left = MARGIN + PANEL_SIZE + panel.GAP
+    chart = film(dataclasses.replace(STORY, history=[]))[-1, TOP : TOP + PANEL_SIZE, left : left + PANEL_SIZE]
+    assert of_color(chart, panel.TEXT) > 5
+    # Neither axes nor numbers.
+    assert of_color(chart, panel.GRID) == of_color(chart, panel.MUTED) == 0
+
+
+def test_a_return_that_nobody_asked_for_is_not_told() -> None:
+    told, untold = (film(dataclasses.replace(STORY, episode_returns=it))[-1] for it in (np.arange(5.0), None))
+    caption = np.s_[panel.CAPTION_Y : panel.CAPTION_Y + 16]
+    assert of_color(told[caption], panel.MUTED) > of_color(untold[caption], panel.MUTED) > 0
 
 
 def test_long_and_foreign_prompts_keep_to_the_title_line() -> None:

@@ -10,7 +10,15 @@ import torch
 from safetensors import SafetensorError
 
 from genrl.infra import checkpoint
-from genrl.infra.checkpoint import atomic_path, atomic_write, load_checkpoint, remove_leftovers, save_checkpoint
+from genrl.infra.checkpoint import (
+    atomic_path,
+    atomic_write,
+    check_file,
+    load_checkpoint,
+    recorded_checksum,
+    remove_leftovers,
+    save_checkpoint,
+)
 from genrl.infra.errors import UserError
 
 TENSORS = {"weight": torch.arange(6.0).reshape(2, 3), "half": torch.ones(4, dtype=torch.float16)}
@@ -123,3 +131,34 @@ def test_leftovers_of_killed_writers_are_removed_and_nothing_else(tmp_path: Path
     (tmp_path / "notes.txt").write_text("")
     remove_leftovers(tmp_path)
     assert listing(tmp_path) == ["notes.txt"]
+
+
+def test_a_file_never_takes_the_place_of_a_directory(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "precious").write_text("kept")
+    (tmp_path / "link").symlink_to(tmp_path / "models")
+    for name in ("models", "link"):
+        with pytest.raises(UserError, match=f"cannot write .*/{name}: it is a directory; name a file"):
+            atomic_write(tmp_path / name, "numbers")
+    assert (tmp_path / "models" / "precious").read_text() == "kept"
+    assert listing(tmp_path) == ["link", "models"]
+
+
+@pytest.mark.parametrize("name", ["file/x", "file/y/x"])
+def test_what_lies_below_a_file_is_named(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").write_text("notes")
+    with pytest.raises(UserError, match=f"cannot write .*/{name}: a file is in the way"):
+        atomic_write(tmp_path / name, "numbers")
+    with pytest.raises(UserError, match=f"cannot write .*/{name}: a file is in the way"):
+        save_checkpoint(tmp_path / name, TENSORS, {})
+    with pytest.raises(UserError, match=f"--out .*/{name} lies below .*/file, which is a file"):
+        check_file(tmp_path / name)
+
+
+def test_the_noted_checksum_tells_tensors_apart(tmp_path: Path) -> None:
+    for name, value in (("a", 1.0), ("b", 1.0), ("c", 2.0)):
+        save_checkpoint(tmp_path / name, {"w": torch.full((2,), value)}, {"name": name})
+    a, b, c = (recorded_checksum(tmp_path / name) for name in "abc")
+    assert a == b != c and len(a) == 8
+    with pytest.raises(UserError, match="nowhere: no such checkpoint"):
+        recorded_checksum(tmp_path / "nowhere")

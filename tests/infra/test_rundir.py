@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, make_dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,7 @@ import torch
 
 from genrl.infra.errors import NonFiniteError, UserError
 from genrl.infra.finite import check_finite
+from genrl.infra.inputs import RunInput
 from genrl.infra.logging import read_metrics
 from genrl.infra.rundir import Run, seed_update
 from tests.infra.toy_run import ToyConfig, ToyLearner, train
@@ -144,6 +145,144 @@ def test_fresh_deletes_the_old_run_only_when_the_new_one_begins(tmp_path: Path) 
     train(tmp_path, replace(other, updates=2), fresh=True)
     assert steps(tmp_path) == ["step_00000002"] and len(losses(tmp_path)) == 2
     assert json.loads((tmp_path / "config.json").read_text())["config"]["seed"] == 8
+
+
+def test_a_directory_with_other_things_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("kept")
+    for fresh in (False, True):
+        with pytest.raises(UserError, match="--out .* holds notes.txt and no run of 'genrl toy'; name a new or empty"):
+            Run.open(tmp_path, "toy", CONFIG, fresh=fresh)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_directory_below_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("notes")
+    with pytest.raises(UserError, match=r"--out .*/file/a/b lies below .*/file, which is a file"):
+        Run.open(tmp_path / "file" / "a" / "b", "toy", CONFIG)
+
+
+def test_a_run_that_was_killed_before_its_first_write_goes_on(tmp_path: Path) -> None:
+    Run.open(tmp_path, "toy", CONFIG).close()
+    (tmp_path / ".config.tmp-123.json").write_text("{")
+    train(tmp_path, CONFIG)
+    assert not list(tmp_path.glob(".config*"))
+
+
+def test_a_directory_of_runs_of_the_same_verb_may_become_one(tmp_path: Path) -> None:
+    train(tmp_path / "walking", CONFIG)
+    train(tmp_path / "group" / "kneeling", CONFIG)
+    with pytest.raises(UserError, match="holds group, walking and no run of 'genrl other'"):
+        Run.open(tmp_path, "other", CONFIG)
+    train(tmp_path, CONFIG)
+    train(tmp_path, replace(CONFIG, seed=3), fresh=True)
+    assert Run.open(tmp_path / "walking", "toy", CONFIG).finished
+    (tmp_path / "group" / "kneeling" / "config.json").write_text("[]")
+    (tmp_path / "config.json").unlink()
+    with pytest.raises(UserError, match="holds checkpoints, group, metrics.jsonl and 2 more and no run"):
+        Run.open(tmp_path, "toy", CONFIG)
+
+
+def test_starting_over_deletes_what_the_run_wrote_and_nothing_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(tmp_path, CONFIG)
+    for name in ("model/meta.json", "data/round_000/x", "data/mine/x", "other/round_000/x", ".model.previous/x"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text("")
+    train(tmp_path, replace(CONFIG, updates=2), fresh=True, results=("model", "data/round_*", "other/round_*"))
+    assert "--fresh keeps what no run of 'genrl toy' wrote: data\n" in capsys.readouterr().err
+    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("x")] == ["data/mine/x"]
+    assert not (tmp_path / "model").exists() and not (tmp_path / "other").exists()
+    assert steps(tmp_path) == ["step_00000002"] and len(losses(tmp_path)) == 2
+
+
+def test_inputs_that_have_changed_are_refused_by_name(tmp_path: Path) -> None:
+    model, one, two = RunInput("--model m", "1"), RunInput("--data one", "1"), RunInput("--data two", "1")
+    train(tmp_path, CONFIG, inputs=[model, one])
+
+    def refused(*inputs: RunInput) -> str:
+        with pytest.raises(UserError) as caught:
+            Run.open(tmp_path, "toy", replace(CONFIG, updates=20), inputs=inputs)
+        return str(caught.value)
+
+    said = refused(replace(model, fingerprint="2"), one)
+    assert "--model m has changed since this run began (then 1, now 2); use --fresh to start over, or take" in said
+    assert "--data two was not there when this run began" in refused(model, one, two)
+    assert "--data one was there when this run began" in refused(model, two)
+    # Of an option that the run noted nothing about it knows nothing.
+    assert Run.open(tmp_path, "toy", CONFIG, inputs=[model, one, RunInput("--video v", "1")]).finished
+    assert Run.open(tmp_path, "toy", CONFIG).finished
+    train(tmp_path, CONFIG, inputs=[model, two], fresh=True)
+    assert Run.open(tmp_path, "toy", CONFIG, inputs=[model, two]).finished
+
+
+def test_a_run_of_before_inputs_were_noted_goes_on_and_notes_them(tmp_path: Path) -> None:
+    interrupted_after(tmp_path, 5)
+    config = json.loads((tmp_path / "config.json").read_text())
+    del config["inputs"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    train(tmp_path, CONFIG, inputs=[RunInput("--model m", "1")])
+    with pytest.raises(UserError, match="--model m has changed"):
+        Run.open(tmp_path, "toy", CONFIG, inputs=[RunInput("--model m", "2")])
+
+
+def test_starting_over_does_not_delete_an_input(tmp_path: Path) -> None:
+    train(tmp_path, CONFIG)
+    (tmp_path / "model").mkdir()
+    with pytest.raises(UserError, match="--fresh would delete --model m from --out .*; choose another --out"):
+        Run.open(
+            tmp_path,
+            "toy",
+            CONFIG,
+            fresh=True,
+            results=["model"],
+            inputs=[RunInput("--model m", "1", tmp_path / "model" / "general")],
+        )
+    assert (tmp_path / "model").is_dir()
+
+
+def test_a_finished_run_without_its_result_goes_on_from_its_last_checkpoint(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    learner = train(tmp_path, CONFIG)
+
+    def lost() -> None:
+        raise UserError("the result is lost")
+
+    with Run.open(tmp_path, "toy", CONFIG) as run:
+        assert run.is_complete(lambda: None) and run.finished
+        assert not run.is_complete(lost) and not run.finished
+        assert "the result is lost; the run goes on to write it again" in capsys.readouterr().err
+        again = ToyLearner()
+        assert list(run.updates(CONFIG.updates, run.restore(again))) == [] and again.weight.equal(learner.weight)
+        run.finish({})
+    (tmp_path / "summary.json").write_text("{")
+    train(tmp_path, CONFIG)
+    assert json.loads((tmp_path / "summary.json").read_text()) == {"weight": learner.weight.tolist()}
+    shutil.rmtree(tmp_path / "checkpoints")
+    with Run.open(tmp_path, "toy", CONFIG) as run:
+        with pytest.raises(UserError, match="the result is lost; .* no checkpoint is left .* --fresh starts over"):
+            run.is_complete(lost)
+        assert not run.is_complete(lost, from_checkpoint=False)
+
+
+@pytest.mark.parametrize("option", ["log_every", "save_every"])
+def test_every_zeroth_update_is_refused(tmp_path: Path, option: str) -> None:
+    config = make_dataclass("Config", [(option, int)])(0)
+    with pytest.raises(UserError, match=f"--{option.replace('_', '-')} must be at least 1, got 0"):
+        Run.open(tmp_path / "run", "toy", config)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_directory_is_called_what_the_user_called_it(tmp_path: Path) -> None:
+    names = {"name": "--out data/walk", "mend": "take another --out"}
+    train(tmp_path, CONFIG)
+    with pytest.raises(
+        UserError, match="^--out data/walk holds a run with other options: .*, now 1; take another --out$"
+    ):
+        Run.open(tmp_path, "toy", replace(CONFIG, seed=1), **names)
+    with pytest.raises(UserError, match="^--out data/walk holds a run of 'genrl toy'"):
+        Run.open(tmp_path, "other", CONFIG, **names)
 
 
 def test_a_command_that_fails_before_its_first_update_binds_nobody(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,15 @@ def test_a_store_of_another_environment_holds_its_frames_its_bounds_and_actions_
         np.testing.assert_array_equal(one.frames[:3], other.frames[:3])
     with pytest.raises(UserError, match="--seed was 0, now 1"):
         collect(CollectConfig(tmp_path / "dial", env=DIAL, action_repeat=2, steps=20, camera="back", seed=1))
+
+
+def test_a_finished_store_that_was_deleted_is_collected_again(tmp_path: Path) -> None:
+    config = CollectConfig(tmp_path / "dial", env=DIAL, steps=12)
+    collect(config)
+    before = Store.open(tmp_path / "dial").read("frames", 0, 12)
+    shutil.rmtree(tmp_path / "dial")
+    collect(config)
+    np.testing.assert_array_equal(Store.open(tmp_path / "dial").read("frames", 0, 12), before)
 
 
 @pytest.mark.parametrize(("name", "said"), [("Bare", "cannot draw itself: brush is not"), ("Sketch", "draws float64")])

@@ -21,9 +21,10 @@ from genrl.infra.logging import read_metrics
 from genrl.infra.media import read_video, write_png, write_video
 from genrl.run.imagine import ImagineConfig, imagine
 from genrl.run.learn import LearnConfig, Learning, learn
+from genrl.run.pretrain import pretrain
 from genrl.run.prompting import load_model
 from genrl.run.settling import ReturnHistory, SettleConfig
-from tests.run.tiny import learn_config, make_model
+from tests.run.tiny import learn_config, make_model, pretrain_config
 
 
 @pytest.fixture(scope="module")
@@ -223,3 +224,33 @@ def test_imagine_writes_a_grid_with_a_groundability_for_each_prompt(made, tmp_pa
     assert [preview.frames.shape for preview in previews] == [(10, 64, 64, 3)] * 2
     assert all(-1 <= preview.groundability.cosine <= 1 for preview in previews)
     assert len(read_video(out)) == 10
+
+
+@pytest.mark.parametrize("prompts", [("walking",), ("walking", "kneeling")])
+def test_a_lost_policy_is_written_again_and_fresh_deletes_only_what_learning_wrote(
+    made, tmp_path: Path, capsys: pytest.CaptureFixture[str], prompts: tuple[str, ...]
+) -> None:
+    model, _, vlm = made
+    config = replace(learn_config(model, vlm, tmp_path / "run"), prompt=prompts)
+    results = learn(config)
+    before = [load_checkpoint(result.policy)[0] for result in results]
+    shutil.rmtree(results[-1].policy)
+    again = learn(config)
+    assert "the run goes on to write it again" in capsys.readouterr().err
+    for result, tensors in zip(again, before, strict=True):
+        assert all(value.equal(tensors[name]) for name, value in load_checkpoint(result.policy)[0].items())
+    evaluated, mine = results[0].policy.parent / "evaluation-x", tmp_path / "run" / "mine"
+    evaluated.mkdir()
+    mine.mkdir()
+    learn(replace(config, fresh=True, seed=2))
+    assert not evaluated.exists() and mine.exists()
+
+
+def test_a_policy_of_a_model_that_has_changed_is_not_taken_for_one_of_it(tmp_path: Path) -> None:
+    model, store, vlm = make_model(tmp_path)
+    config = learn_config(model, vlm, tmp_path / "run")
+    learn(config)
+    pretrain(replace(pretrain_config(store, vlm, tmp_path / "pretrain"), seed=9, fresh=True))
+    with pytest.raises(UserError, match="--model .* has changed since this run began"):
+        learn(config)
+    assert learn(replace(config, fresh=True))[0].updates == 4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -173,6 +174,57 @@ def test_practice_towards_texts_says_how_near_it_came(
     assert "towards texts" in capsys.readouterr().err
     (row,) = (row for row in read_metrics(tmp_path / "run") if "practice/real_reward" in row)
     assert np.isfinite(row["practice/real_reward_texts"])
+
+
+def test_practice_that_held_no_goal_for_long_says_so_and_logs_no_number(
+    made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    practice(practice_config(made, tmp_path / "run", rounds=1))
+    assert "really happened is not known: no goal was held for 9 steps" in capsys.readouterr().err
+    assert "NaN" not in (tmp_path / "run" / "metrics.jsonl").read_text()
+    assert not any("practice/real_reward" in row for row in read_metrics(tmp_path / "run"))
+
+
+def test_a_practised_model_that_is_lost_is_written_again(made: Made, tmp_path: Path) -> None:
+    config = practice_config(made, tmp_path / "run")
+    model = practice(config)
+    expected = tensors(model)
+    for lost in (model, model / "general"):
+        shutil.rmtree(lost)
+        practice(config)
+        assert all(value.equal(expected[name]) for name, value in tensors(model).items())
+
+
+def test_changed_inputs_of_practice_are_refused_by_name(made: Made, tmp_path: Path) -> None:
+    texts = tmp_path / "texts.txt"
+    texts.write_text("kicking\n")
+    shutil.copytree(made[0], tmp_path / "model")
+    config = practice_config((tmp_path / "model", *made[1:]), tmp_path / "run", goal_texts=texts, rounds=1)
+    practice(config)
+    practice(replace(config, rounds=2))  # Its own episodes, and more rounds, are no other inputs.
+    texts.write_text("waving\n")
+    with pytest.raises(UserError, match="--goal-texts .*texts.txt has changed since this run began"):
+        practice(replace(config, rounds=2))
+    texts.write_text("kicking\n")
+    other = load_model(practice(replace(config, out=tmp_path / "other", rounds=0)))
+    shutil.rmtree(tmp_path / "model")
+    other.model.save(tmp_path / "model")
+    assert other.general is not None
+    other.general.save(tmp_path / "model" / "general")
+    with pytest.raises(UserError, match="--model .*/model has changed since this run began"):
+        practice(replace(config, rounds=2))
+
+
+def test_practice_does_not_delete_the_model_or_the_stores_that_it_starts_from(made: Made, tmp_path: Path) -> None:
+    config = practice_config(made, tmp_path / "run", rounds=1)
+    model = practice(config)
+    own = tmp_path / "run" / "data"
+    for changes, said in (({"model": str(model)}, f"--model {model}"), ({"data": (own,)}, f"--data {own}/round_000")):
+        with pytest.raises(UserError, match=f"--fresh would delete {said} from --out"):
+            practice(replace(config, **changes, fresh=True))
+    shutil.copytree(made[1], own / "mine")
+    practice(replace(config, rounds=0, fresh=True))
+    assert [entry.name for entry in own.iterdir()] == ["mine"]
 
 
 def test_what_does_not_fit_is_refused_before_anything_is_written(made: Made, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import shutil
 import time
@@ -14,6 +15,7 @@ import torch
 
 from genrl.behavior.actor_critic import ActorCriticConfig
 from genrl.behavior.general import GeneralPolicy
+from genrl.data.store import Store
 from genrl.infra.checkpoint import load_checkpoint
 from genrl.infra.errors import NonFiniteError, UserError
 from genrl.infra.logging import read_metrics
@@ -277,9 +279,86 @@ def test_a_run_does_not_go_on_with_embeddings_of_other_weights(data, tmp_path: P
     pretrain(replace(config, latent=replace(config.latent, updates=0)))
     tiny_vlm(seed=1).save(tmp_path / "vlm")
     embed(EmbedConfig((tmp_path / "store",), str(tmp_path / "vlm"), "cpu", fresh=True))
-    said = f"of checksum {tiny_vlm().checksum}, --data now has those of {tiny_vlm(1).checksum}"
-    with pytest.raises(UserError, match=said):
+    then, now = tiny_vlm().checksum, tiny_vlm(1).checksum
+    with pytest.raises(UserError, match=rf"vlm has changed since this run began \(then {then}, now {now}\)"):
         pretrain(config)
+    # A run of before inputs were noted goes on until its checkpoint says the same.
+    facts = json.loads((tmp_path / "run" / "config.json").read_text())
+    (tmp_path / "run" / "config.json").write_text(json.dumps({"verb": facts["verb"], "config": facts["config"]}))
+    with pytest.raises(UserError, match=f"of checksum {then}, --data now has those of {now}"):
+        pretrain(config)
+
+
+def test_a_finished_run_whose_data_or_start_has_changed_is_refused_by_name(data, tmp_path: Path, capsys) -> None:
+    store, vlm = data
+    (tmp_path / "data").mkdir()
+    shutil.copytree(store, tmp_path / "data" / "one")
+    first = pretrain(pretrain_config(tmp_path / "data", vlm, tmp_path / "first"))
+    config = replace(
+        pretrain_config(tmp_path / "data", vlm, tmp_path / "run", updates=1), world_model=str(tmp_path / "first")
+    )
+    pretrain(config)
+    shutil.copytree(store, tmp_path / "data" / "two")
+    with pytest.raises(
+        UserError, match=r"--data .*/data/two was not there when this run began.*--fresh.*another --out"
+    ):
+        pretrain(config)
+    shutil.rmtree(tmp_path / "data" / "two")
+    # Another model where the first was, and then none, which a finished run no longer needs.
+    general = FoundationModel.load(first)
+    GeneralPolicy.for_model(general, ActorCriticConfig(num_layers=1, hidden_dim=8)).save(first / "general")
+    with pytest.raises(UserError, match=r"--world-model .*/first has changed since this run began"):
+        pretrain(config)
+    shutil.rmtree(tmp_path / "first")
+    capsys.readouterr()
+    pretrain(replace(config, log_every=7, save_every=9))
+    assert "run: finished" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated"])
+def test_the_lost_result_of_a_finished_run_is_written_again(data, tmp_path: Path, capsys, damage: str) -> None:
+    config = pretrain_config(*data, tmp_path / "run")
+    model = pretrain(config)
+    before = tensors(model)
+    if damage == "missing":
+        shutil.rmtree(model)
+    else:
+        file = model / "tensors.safetensors"
+        content = file.read_bytes()
+        file.unlink()  # `before` is mapped from it.
+        file.write_bytes(content[:1000])
+    pretrain(config)
+    said = capsys.readouterr()
+    assert "run/model: " in said.err and "goes on to write it again" in said.err and "finished" not in said.out
+    assert all(value.equal(before[name]) for name, value in tensors(model).items())
+    shutil.rmtree(model)
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    with pytest.raises(UserError, match="run/model: no such checkpoint; .* no checkpoint is left.*--fresh starts over"):
+        pretrain(config)
+
+
+def test_a_run_does_not_take_the_directory_of_its_data(data, tmp_path: Path) -> None:
+    shutil.copytree(data[0], tmp_path / "data" / "one")
+    config = pretrain_config(tmp_path / "data", data[1], tmp_path / "data")
+    for fresh in (False, True):
+        with pytest.raises(UserError, match="--out .*data holds one and no run of 'genrl pretrain'; name a new"):
+            pretrain(replace(config, fresh=fresh))
+    assert [entry.name for entry in (tmp_path / "data").iterdir()] == ["one"]
+
+
+def test_starting_over_keeps_what_the_run_did_not_write_and_what_it_starts_from(data, tmp_path: Path, capsys) -> None:
+    config = pretrain_config(*data, tmp_path / "run", updates=1)
+    pretrain(config)
+    (tmp_path / "run" / "notes.txt").write_text("kept")
+    shutil.copytree(data[0], tmp_path / "run" / "data")
+    pretrain(replace(config, seed=1, fresh=True))
+    assert "--fresh keeps what no run of 'genrl pretrain' wrote: data, notes.txt" in capsys.readouterr().err
+    assert (tmp_path / "run" / "notes.txt").read_text() == "kept"
+    assert Store.open(tmp_path / "run" / "data").num_frames == Store.open(data[0]).num_frames
+    before = tensors(tmp_path / "run" / "model")
+    with pytest.raises(UserError, match="--fresh would delete --world-model .*/run from --out .*; choose another"):
+        pretrain(replace(config, world_model=str(tmp_path / "run"), fresh=True))
+    assert all(value.equal(before[name]) for name, value in tensors(tmp_path / "run" / "model").items())
 
 
 def test_the_learning_rate_warms_up_and_follows_a_cosine() -> None:

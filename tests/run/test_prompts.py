@@ -16,6 +16,7 @@ from genrl import cli
 from genrl.behavior.policy import Policy
 from genrl.infra.errors import UserError
 from genrl.infra.media import write_video
+from genrl.models.foundation import FoundationModel
 from genrl.run.imagine import ImagineConfig, imagine
 from genrl.run.learn import learn
 from genrl.run.prompt_rank import PromptRankConfig, prompt_rank
@@ -205,6 +206,62 @@ def test_without_the_vlm_the_target_is_the_mode(made: tuple[Path, Path], monkeyp
     prompt = model.prompt("walking")
     monkeypatch.setattr("genrl.run.prompting.find_vlm", lambda name: None)
     assert model.target(prompt, 5, 12).stoch.equal(model.target(prompt, 5).stoch)
+
+
+def test_the_score_beside_a_preview_is_that_of_what_it_shows(made: tuple[Path, Path], tmp_path: Path) -> None:
+    model = load_model(made[0], vlm=str(made[1]))
+    prompt, clip = model.prompt("walking"), model.model.spec.frames_per_clip
+    mode, drawn = (model.preview(prompt, 3 * clip, candidates) for candidates in (0, 12))
+    assert (mode[0] != drawn[0]).any()
+    for frames, fit in (mode, drawn):
+        clips = torch.as_tensor(frames[: 2 * clip]).unflatten(0, (2, clip))
+        shown = F.normalize(model.vlm.embed_video(clips).mean(0), dim=-1)
+        assert fit is not None and fit.cosine == pytest.approx(float(shown @ prompt.embedding), abs=1e-5)
+    assert drawn[1].cosine > mode[1].cosine and drawn[1].z_score > mode[1].z_score
+    # Wordings are compared by the mode.
+    assert model.groundability(prompt) == mode[1]
+    # However short a preview is.
+    frames, fit = model.preview(prompt, 3, 12)
+    assert (frames == drawn[0][:3]).all() and fit == drawn[1]
+    common = {"model": str(made[0]), "vlm": str(made[1]), "prompt": ("walking",), "steps": 8, "device": "cpu"}
+    (shown,) = imagine(ImagineConfig(**common, target_candidates=12, out=tmp_path / "a.png"))
+    assert shown.groundability == drawn[1]
+
+
+def test_a_model_that_pictures_all_prompts_alike_has_no_z_score(
+    made: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(
+        FoundationModel, "decode", lambda self, stoch: torch.zeros(*stoch.shape[:2], 64, 64, 3, dtype=torch.uint8)
+    )
+    config = ImagineConfig(str(made[0]), str(made[1]), ("walking", "kneeling"), steps=8, out=tmp_path / "a.png")
+    assert not any(preview.groundability.has_z for preview in imagine(replace(config, device="cpu")))
+    out = capsys.readouterr().out
+    assert (
+        "nan" not in out and out.count("no z-score: the model's pictures of the reference prompts are all alike") == 1
+    )
+
+
+def test_the_vlms_caution_is_passed_on_once_and_for_prompts_alone(
+    made: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = load_model(made[0], vlm=str(made[1]))
+    for _ in range(2):
+        model.groundability(
+            model.prompt("asdfgh", "walking")
+        )  # "Shaking", a reference prompt, is in no caption either.
+    assert [line.partition(" is ")[0] for line in capsys.readouterr().err.splitlines()] == ["caution: 'asdfgh'"]
+
+
+def test_a_vlm_may_have_no_caution(made: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    class Plain:
+        def embed_text(self, texts: list[str]) -> torch.Tensor:
+            return torch.ones(len(texts), 16)
+
+    model = load_model(made[0], vlm=str(made[1]))
+    model.__dict__["vlm"] = Plain()
+    model.prompt("asdfgh")
+    assert not capsys.readouterr().err
 
 
 def rank(config: PromptConfig, *texts: str, **options) -> list:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from genrl.envs.tasks import TASKS
 from genrl.infra.errors import UserError
+from genrl.vlm.captions import load_captions
 from genrl.vlm.mini import MiniVLM
 from genrl.vlm.protocol import VideoLanguageModel
 from genrl.vlm.registry import list_vlms, load_vlm
@@ -143,3 +145,27 @@ def test_an_unknown_model_is_refused_with_a_near_name() -> None:
     assert "mini" in list_vlms()
     with pytest.raises(UserError, match="'mini'"):
         load_vlm("minni")
+
+
+@pytest.mark.parametrize("text", ["asdfgh", "1234", "the quick brown fox", "qwertyuiop", "tax return", "volcano"])
+def test_it_cautions_against_texts_that_are_like_no_caption(text) -> None:
+    caution = load_vlm("mini").caution(text)
+    assert caution is not None and repr(text) in caution and "guess" in caution and "\n" not in caution
+
+
+def test_it_trusts_captions_and_most_prompts_of_the_bodies_it_knows() -> None:
+    # What is learnt has no say: the random weights of a tiny one judge as the shipped model does.
+    model = tiny_vlm()
+    captions = [texts[0] for texts in load_captions().values()]
+    assert [model.familiarity(text) for text in captions] == pytest.approx([1.0] * len(captions), abs=1e-5)
+    prompts = {task.prompt for task in TASKS.values() if task.prompt and task.domain not in ("kitchen", "jaco")}
+    assert {prompt for prompt in prompts if model.caution(prompt)} == {"praying", "arabesque position"}
+
+
+def test_texts_embedded_unread_are_what_the_tower_makes_of_them(monkeypatch) -> None:
+    model, texts = tiny_vlm(), ["walking", "kneeling down to pray", "run"]
+    model.keep_concepts({"walk": ["walking"], "kneel": ["kneeling"]})
+    assert model.embed_unread(texts).equal(model.text(texts))
+    monkeypatch.setattr("genrl.vlm.mini.TEXTS_AT_ONCE", 2)
+    assert torch.allclose(model.embed_unread(texts), model.text(texts), atol=1e-6)
+    assert not torch.allclose(model.embed_unread(texts), model.embed_text(texts), atol=1e-2)

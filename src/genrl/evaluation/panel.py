@@ -44,8 +44,9 @@ class Story:
         preview: (T, h, w, 3) uint8 decoded target.
         preview_note: Line below it.
         history: (update, imagined return) in order.
+        unlearnt_note: What stands in the place of the curve where there is no history.
         episode: (K, PANEL_SIZE, PANEL_SIZE, 3) uint8 frames, shown one a film frame.
-        episode_returns: (K,) return up to each of them.
+        episode_returns: (K,) return up to each of them; None does not tell it.
         episode_note: Added to the line below the episode.
         score_label: What the bar at the bottom measures.
         score: Length of the bar, clipped to [0, 1]; None leaves the bar out.
@@ -56,8 +57,9 @@ class Story:
     preview: Frames
     preview_note: str
     history: list[tuple[int, float]]
+    unlearnt_note: str
     episode: Frames
-    episode_returns: NDArray[np.float64]
+    episode_returns: NDArray[np.float64] | None
     episode_note: str
     score_label: str
     score: float | None
@@ -66,7 +68,8 @@ class Story:
 
 def film(story: Story) -> Frames:
     """(T, HEIGHT, WIDTH, 3) uint8 frames at FPS, with everything to be seen in the last one."""
-    assert story.episode.shape[1:] == (PANEL_SIZE, PANEL_SIZE, 3) and len(story.episode) == len(story.episode_returns)
+    assert story.episode.shape[1:] == (PANEL_SIZE, PANEL_SIZE, 3)
+    assert story.episode_returns is None or len(story.episode) == len(story.episode_returns)
     scene = _Scene(story)
     episode_start = round((CURVE_START + CURVE_SECONDS) * FPS)
     episode_end = episode_start + len(story.episode)
@@ -94,10 +97,13 @@ class _Scene:
         image = Image.new("RGB", (WIDTH, HEIGHT), BACKGROUND)
         draw = ImageDraw.Draw(image)
         _text(draw, (MARGIN, 14), f"“{self.story.prompt}”", 24, TEXT, WIDTH - 2 * MARGIN, bold=True)
-        headings = ("1 · Imagined from the prompt", "2 · Learnt in imagination", "3 · Run in the simulator")
+        second = "2 · Learnt in imagination" if self.story.history else "2 · Nothing learnt for this prompt"
+        headings = ("1 · Imagined from the prompt", second, "3 · Run in the simulator")
         for column, heading in enumerate(headings):
             _text(draw, (_left(column), TOP - 25), heading, 14, MUTED, PANEL_SIZE)
         _text(draw, (_left(0), CAPTION_Y), self.story.preview_note, 12, MUTED, PANEL_SIZE)
+        if not self.story.history:
+            _card(draw, _left(1), self.story.unlearnt_note)
         if self.story.score is not None:
             _text(draw, (MARGIN, FOOTER_Y), self.story.score_label, 14, MUTED, PANEL_SIZE)
             _bar(draw, 1.0, CARD)
@@ -115,8 +121,9 @@ class _Scene:
         image = self.still.copy()
         draw = ImageDraw.Draw(image)
         image.paste(self.preview[int(seconds * PREVIEW_FRAMES_PER_SECOND) % len(self.preview)], (_left(0), TOP))
-        image.paste(self.curve.draw(learnt), (_left(1), TOP))
-        _text(draw, (_left(1), CAPTION_Y), self.curve.caption(learnt), 12, MUTED, PANEL_SIZE)
+        if self.story.history:
+            image.paste(self.curve.draw(learnt), (_left(1), TOP))
+            _text(draw, (_left(1), CAPTION_Y), self.curve.caption(learnt), 12, MUTED, PANEL_SIZE)
         self._draw_episode(image, draw, step)
         if ended >= 0:
             self._draw_score(draw, min(1.0, ended / 0.8))
@@ -130,7 +137,8 @@ class _Scene:
             return
         step = min(step, len(story.episode) - 1)
         image.paste(Image.fromarray(story.episode[step]), (_left(2), TOP))
-        caption = f"return {story.episode_returns[step]:.0f} · {story.episode_note}"
+        told = "" if story.episode_returns is None else f"return {story.episode_returns[step]:.0f} · "
+        caption = told + story.episode_note
         _text(draw, (_left(2), CAPTION_Y), caption, 12, MUTED, PANEL_SIZE)
 
     def _draw_score(self, draw: ImageDraw.ImageDraw, share: float) -> None:
@@ -229,6 +237,13 @@ def _bar(draw: ImageDraw.ImageDraw, share: float, color: Color) -> None:
     width, y = round(share * BAR_WIDTH), FOOTER_Y + 2
     if width > 0:
         draw.rounded_rectangle((BAR_X, y, BAR_X + width, y + BAR_HEIGHT), min(BAR_HEIGHT, width) // 2, fill=color)
+
+
+def _card(draw: ImageDraw.ImageDraw, left: int, text: str) -> None:
+    """A panel of words."""
+    draw.rectangle((left, TOP, left + PANEL_SIZE - 1, TOP + PANEL_SIZE - 1), CARD)
+    middle = (left + PANEL_SIZE / 2, TOP + PANEL_SIZE / 2)
+    draw.multiline_text(middle, text, TEXT, _font(15), anchor="mm", spacing=8, align="center")
 
 
 def _text(

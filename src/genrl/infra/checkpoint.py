@@ -8,8 +8,8 @@ import json
 import os
 import shutil
 import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,18 @@ def load_checkpoint(directory: str | Path) -> tuple[dict[str, Tensor], dict[str,
         raise UserError(f"{directory}: the checkpoint is damaged ({error}); use another one") from error
 
 
+def recorded_checksum(directory: str | Path) -> str:
+    """Hexadecimal checksum of the tensors of a checkpoint, as it was noted with them; `load_checkpoint` verifies it.
+
+    Raises:
+        UserError: If there is none.
+    """
+    try:
+        return f"{json.loads((Path(directory) / META_FILE).read_text())[_CHECKSUM]:08x}"
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{directory}: no such checkpoint, or a damaged one ({error}); use another one") from error
+
+
 def check_replaceable(directory: Path, fresh: bool, what: str, **facts: str) -> None:
     """Refuses to write over anything but, if so asked, what the same verb wrote.
 
@@ -82,7 +94,8 @@ def check_replaceable(directory: Path, fresh: bool, what: str, **facts: str) -> 
     Raises:
         UserError: If something is in the way.
     """
-    if not directory.exists() or (directory.is_dir() and not any(directory.iterdir())):
+    check_directory(directory)
+    if not directory.exists() or not any(directory.iterdir()):
         return
     try:
         meta = json.loads((directory / META_FILE).read_text())
@@ -93,6 +106,40 @@ def check_replaceable(directory: Path, fresh: bool, what: str, **facts: str) -> 
         raise UserError(f"--out {directory} holds something else than {what}; choose another directory")
     if not fresh:
         raise UserError(f"--out {directory} holds {what}; choose another directory, or replace it with --fresh")
+
+
+def check_directory(path: Path, name: str = "") -> None:
+    """Refuses a directory to write where a file is in its place or above it.
+
+    Raises:
+        UserError: Calls the directory by `name`, or `--out PATH`.
+    """
+    name = name or f"--out {path}"
+    file = _file_at_or_above(path)
+    if file == path:
+        raise UserError(f"{name} is a file; name a directory")
+    if file is not None:
+        raise UserError(f"{name} lies below {file}, which is a file; name another place")
+
+
+def check_file(path: Path, option: str = "--out", suffixes: Collection[str] = ()) -> None:
+    """Refuses a file to write, before anything is computed for it, where it cannot or must not be written.
+
+    Args:
+        path: The file; an older one is replaced.
+        option: What the user named it with.
+        suffixes: Those that it may have, in lower case; none allows all.
+
+    Raises:
+        UserError: If it is a directory, lies below a file, or has another suffix.
+    """
+    if path.is_dir():
+        raise UserError(f"{option} {path} is a directory; name a file")
+    file = _file_at_or_above(path.parent)
+    if file is not None:
+        raise UserError(f"{option} {path} lies below {file}, which is a file; name another place")
+    if suffixes and path.suffix.lower() not in suffixes:
+        raise UserError(f"{option} {path} must end in {' or '.join(suffixes)}")
 
 
 def atomic_write(path: str | Path, data: bytes | str) -> None:
@@ -112,7 +159,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     The sibling keeps the suffix, by which many writers choose a format.
 
     Raises:
-        UserError: If the disk is full or not writable.
+        UserError: If the disk is full or not writable, or a file would replace a directory.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.stem}.tmp-{os.getpid()}{path.suffix}")
@@ -121,6 +168,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             path.parent.mkdir(parents=True, exist_ok=True)
             _remove(temporary)
             yield temporary
+            if path.is_dir() and not temporary.is_dir():
+                raise UserError(f"cannot write {path}: it is a directory; name a file")
             _flush(temporary)
             if path.is_dir() and not path.is_symlink():
                 _swap_directory(temporary, path)
@@ -128,7 +177,9 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
                 os.replace(temporary, path)
             _flush_entry(path.parent)
     finally:
-        _remove(temporary)
+        # Below a file there is nothing to remove, and looking there would hide why.
+        with suppress(NotADirectoryError):
+            _remove(temporary)
 
 
 @contextmanager
@@ -146,6 +197,8 @@ def disk_errors(path: str | Path) -> Iterator[None]:
             ) from error
         if number in (errno.EACCES, errno.EROFS, errno.EPERM):
             raise UserError(f"cannot write {path}: no permission; choose another directory") from error
+        if number in (errno.ENOTDIR, errno.EEXIST):
+            raise UserError(f"cannot write {path}: a file is in the way; choose another directory") from error
         raise
 
 
@@ -159,6 +212,17 @@ def remove_leftovers_of(path: Path) -> None:
     """Delete what killed processes left of a path that they wrote aside; only its sole writer may call this."""
     for leftover in path.parent.glob(f".{glob.escape(path.stem)}.tmp-*{glob.escape(path.suffix)}"):
         _remove(leftover)
+
+
+def _file_at_or_above(path: Path) -> Path | None:
+    """The file that keeps a path from being a directory, if there is one."""
+    there = next((part for part in (path, *path.parents) if os.path.exists(part)), None)
+    return None if there is None or there.is_dir() else there
+
+
+def aside(directory: Path) -> Path:
+    """Where a directory waits while another one takes its place; one that was killed meanwhile is taken back there."""
+    return directory.with_name(f".{directory.name}.previous")
 
 
 def _storable(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -183,21 +247,17 @@ def _crc32(file: Path) -> int:
 
 def _swap_directory(new: Path, old: Path) -> None:
     """Put `new` in the place of `old`; a directory cannot be renamed over a full one, so `old` steps aside first."""
-    aside = _aside(old)
-    _remove(aside)
-    os.rename(old, aside)
+    previous = aside(old)
+    _remove(previous)
+    os.rename(old, previous)
     os.rename(new, old)
-    _remove(aside)
+    _remove(previous)
 
 
 def _restore_aside(directory: Path) -> None:
     """Undo a swap that was killed between its two renames."""
-    if not directory.exists() and _aside(directory).is_dir():
-        os.rename(_aside(directory), directory)
-
-
-def _aside(directory: Path) -> Path:
-    return directory.with_name(f".{directory.name}.previous")
+    if not directory.exists() and aside(directory).is_dir():
+        os.rename(aside(directory), directory)
 
 
 def _flush(path: Path) -> None:

@@ -6,7 +6,7 @@ import json
 import shutil
 import signal
 import sys
-from collections.abc import Collection, Generator, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Protocol
@@ -15,16 +15,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from genrl.infra.checkpoint import atomic_write, load_checkpoint, remove_leftovers, save_checkpoint
+from genrl.infra.checkpoint import atomic_write, check_directory, load_checkpoint, remove_leftovers, save_checkpoint
 from genrl.infra.config import changed_options, to_dict
 from genrl.infra.distributed import ALONE, World
 from genrl.infra.errors import NonFiniteError, UserError
 from genrl.infra.finite import explain_non_finite
+from genrl.infra.inputs import RunInput, changed_inputs
 from genrl.infra.logging import MetricsLogger
-from genrl.infra.process import LOCK_FILE, lock_directory, signals_call
+from genrl.infra.process import lock_directory, signals_call
 from genrl.infra.progress import ProgressReport
-
-CONFIG_FILE, SUMMARY_FILE, CHECKPOINTS = "config.json", "summary.json", "checkpoints"
+from genrl.infra.run_files import (
+    CHECKPOINTS,
+    CONFIG_FILE,
+    SUMMARY_FILE,
+    erase,
+    read_config,
+    refuse_foreign,
+    some,
+    written,
+)
 
 ALWAYS_CHANGEABLE = ("out", "fresh", "device", "workers", "threads", "ray", "compile", "log_every", "save_every")
 """Options that say where, how fast or how talkatively, and leave the results alone."""
@@ -47,7 +56,8 @@ class Run:
     """A run directory, locked by this process.
 
     `config.json`, `metrics.jsonl`, `tensorboard/`, `checkpoints/step_*/` and, once finished, `summary.json`. Nothing is
-    written, and with `fresh` nothing deleted, before `begin`: a command that fails over its input leaves no trace.
+    written, and with `fresh` nothing deleted, before `begin`: a command that fails over its input leaves no trace. What
+    no run wrote is never deleted.
 
     Attributes:
         path: The directory.
@@ -57,10 +67,20 @@ class Run:
     """
 
     def __init__(
-        self, path: Path, verb: str, options: dict[str, Any], lock: IO[str] | None, keep: int = 2, world: World = ALONE
+        self,
+        path: Path,
+        verb: str,
+        options: dict[str, Any],
+        lock: IO[str] | None,
+        keep: int = 2,
+        world: World = ALONE,
+        results: Collection[str] = (),
+        inputs: Sequence[RunInput] = (),
     ) -> None:
+        """Use `Run.open`."""
         self.world = world
         self.path, self.verb, self.options, self.keep = path, verb, options, keep
+        self.results, self.inputs = results, inputs
         self.stopped = False
         self.finished = False
         self.summary: dict[str, Any] | None = None
@@ -87,6 +107,10 @@ class Run:
         extendable: Collection[str] = ("updates",),
         keep: int = 2,
         world: World = ALONE,
+        results: Collection[str] = (),
+        inputs: Sequence[RunInput] = (),
+        name: str = "",
+        mend: str = "use --fresh to start over, or take another --out",
     ) -> Run:
         """Create a run directory, or take up the run in it.
 
@@ -94,34 +118,63 @@ class Run:
             out: The directory.
             verb: Who runs; a directory belongs to one verb.
             config: Dataclass of all options; its `seed`, where it has one, seeds every update.
-            fresh: Start over: the old run is deleted when this one begins.
+            fresh: Start over: what the old run wrote is deleted when this one begins, and nothing else.
             extendable: Dotted options, or groups of them, that may differ from the existing run's.
             keep: Number of checkpoints kept.
             world: The processes that share the run. The leader alone writes; the others follow it.
+            results: Patterns of what the verb writes there beside the run's own files: `model`, `data/round_*`.
+            inputs: What the result depends on; a run whose inputs have changed is refused.
+            name: What the user called the directory, where that is not `--out OUT`.
+            mend: What to do about options or inputs that differ.
 
         Raises:
-            UserError: If the directory is in use, belongs to something else, or its options differ.
+            UserError: If the directory is in use, belongs to something else, or its options or inputs differ.
         """
-        path = Path(out)
+        path, options, name = Path(out), to_dict(config), name or f"--out {out}"
+        _check_intervals(options)
         if not world.leads:
-            run = cls(path, verb, to_dict(config), None, keep, world)
+            run = cls(path, verb, options, None, keep, world)
             run._follow()
             return run
-        if path.exists() and not path.is_dir():
-            raise UserError(f"--out {path} is a file; name a directory")
+        check_directory(path, name)
         try:
+            refuse_foreign(path, verb, name)
             path.mkdir(parents=True, exist_ok=True)
             lock = lock_directory(path)
         except PermissionError as error:
-            raise UserError(f"--out {path}: no permission to write there; choose another directory") from error
-        run = cls(path, verb, to_dict(config), lock, keep, world)
+            raise UserError(f"{name}: no permission to write there; choose another directory") from error
+        run = cls(path, verb, options, lock, keep, world, results, inputs)
         try:
-            run._take_up(fresh, extendable)
+            run._take_up(fresh, extendable, name, mend)
         except UserError:
             run.close()
             raise
         run._follow()
         return run
+
+    def is_complete(self, load: Callable[[], object], from_checkpoint: bool = True) -> bool:
+        """Whether the run is finished and its result still there; where it is not, the run goes on to write it again.
+
+        Args:
+            load: Reads the result, with a `UserError` if it is missing or damaged.
+            from_checkpoint: The result takes updates, so that it cannot be written again without a checkpoint.
+
+        Raises:
+            UserError: If there is none.
+        """
+        if self.finished and self.world.leads:
+            try:
+                load()
+            except UserError as error:
+                if from_checkpoint and self.last_checkpoint is None:
+                    raise UserError(
+                        f"{error}; the run is finished, but its result is lost, and no checkpoint is left to write it "
+                        "again from: --fresh starts over"
+                    ) from error
+                self._say(f"{error}; the run goes on to write it again")
+                self.finished, self.summary = False, None
+        self._follow()
+        return self.finished
 
     @property
     def last_checkpoint(self) -> Path | None:
@@ -223,13 +276,16 @@ class Run:
             return
         self._begun = True
         if self._erase:
-            self._erase_old()
+            self._erase = False
+            if kept := erase(self.path, self.results):
+                self._say(f"{self.path}: --fresh keeps what no run of 'genrl {self.verb}' wrote: {some(kept)}")
         if not self.finished:
             # Of a run that is now to be longer.
             (self.path / SUMMARY_FILE).unlink(missing_ok=True)
         remove_leftovers(self.path)
         remove_leftovers(self.path / CHECKPOINTS)
-        facts = {"verb": self.verb, "config": self.options}
+        inputs = {each.name: each.fingerprint for each in self.inputs}
+        facts = {"verb": self.verb, "config": self.options, "inputs": inputs}
         atomic_write(self.path / CONFIG_FILE, json.dumps(facts, indent=2) + "\n")
 
     def close(self) -> None:
@@ -287,40 +343,42 @@ class Run:
             seed_update(seed, update)
             yield update
 
-    def _take_up(self, fresh: bool, extendable: Collection[str]) -> None:
+    def _take_up(self, fresh: bool, extendable: Collection[str], name: str, mend: str) -> None:
         """Compare with the run that the directory holds, if any."""
         file = self.path / CONFIG_FILE
         if not file.exists():
             return
-        verb, old = _read_config(file)
+        verb, old, inputs = read_config(file)
         if verb != self.verb:
-            raise UserError(
-                f"--out {self.path} holds a run of 'genrl {verb}', not of '{self.verb}'; choose another --out"
-            )
+            raise UserError(f"{name} holds a run of 'genrl {verb}', not of '{self.verb}'; choose another --out")
         if fresh:
+            self._keep_inputs(name)
             self._erase = True
             return
         changed = changed_options(old, self.options)
-        refused = [name for name in changed if not (_always_changeable(name) or _covered(name, extendable))]
+        refused = [option for option in changed if not (_always_changeable(option) or _covered(option, extendable))]
         if refused:
             changes = ", ".join(
-                f"{_flag(name)} was {_lookup(old, name)}, now {_lookup(self.options, name)}" for name in refused
+                f"{_flag(option)} was {_lookup(old, option)}, now {_lookup(self.options, option)}" for option in refused
             )
-            raise UserError(f"--out {self.path} holds a run with other options: {changes}; use --fresh to start over")
+            raise UserError(f"{name} holds a run with other options: {changes}; {mend}")
+        if moved := changed_inputs(inputs, self.inputs):
+            raise UserError(f"{name} holds a run of other inputs: {some(moved)}; {mend}")
         summary = self.path / SUMMARY_FILE
         if summary.exists() and all(map(_always_changeable, changed)):
-            self.summary = json.loads(summary.read_text())
+            try:
+                self.summary = json.loads(summary.read_text())
+            except ValueError:
+                self._say(f"{summary} is damaged; the run goes on to write it again")
+                return
             self.finished = True
 
-    def _erase_old(self) -> None:
-        """Delete the old run, the file by which it is recognised last."""
-        entries = [entry for entry in self.path.iterdir() if entry.name not in (LOCK_FILE, CONFIG_FILE)]
-        for entry in [*entries, self.path / CONFIG_FILE]:
-            if entry.is_dir() and not entry.is_symlink():
-                shutil.rmtree(entry)
-            else:
-                entry.unlink(missing_ok=True)
-        self._erase = False
+    def _keep_inputs(self, name: str) -> None:
+        """Refuses to start over from what would be deleted by that."""
+        old = [entry.resolve() for entry in written(self.path, self.results)]
+        for each in self.inputs:
+            if each.path is not None and any(each.path.resolve().is_relative_to(entry) for entry in old):
+                raise UserError(f"--fresh would delete {each.name} from {name}; choose another --out")
 
     def _checkpoints(self) -> list[Path]:
         """Checkpoint directories, newest first."""
@@ -355,12 +413,11 @@ def seed_update(seed: int, update: int) -> None:
     torch.manual_seed(int(np.random.SeedSequence((seed, update)).generate_state(1, np.uint64)[0] >> 1))
 
 
-def _read_config(file: Path) -> tuple[str, dict[str, Any]]:
-    try:
-        facts = json.loads(file.read_text())
-        return str(facts["verb"]), dict(facts["config"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{file} is not that of a genrl run; choose another --out") from error
+def _check_intervals(options: Mapping[str, Any]) -> None:
+    """Refuses to log or save every zeroth update."""
+    for option in ("log_every", "save_every"):
+        if options.get(option, 1) < 1:
+            raise UserError(f"{_flag(option)} must be at least 1, got {options[option]}")
 
 
 def _covered(name: str, options: Collection[str]) -> bool:

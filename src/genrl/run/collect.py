@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +25,7 @@ from genrl.envs.external import ExternalEnv, View
 from genrl.envs.gl import require_gl
 from genrl.envs.rendering import Look, RenderPool
 from genrl.envs.tasks import domain_tasks, get_task, is_external
+from genrl.infra.checkpoint import check_directory
 from genrl.infra.compute import quiet_threads
 from genrl.infra.errors import UserError
 from genrl.infra.progress import ProgressReport
@@ -119,6 +120,7 @@ class CollectResult:
 
 def collect(config: CollectConfig) -> CollectResult | None:
     """Collects what is missing. Returns None when it was asked to stop."""
+    check_directory(config.out)
     return _collect_suite(config) if config.env is None else _collect_external(config, config.env)
 
 
@@ -131,13 +133,8 @@ def _collect_suite(config: CollectConfig) -> CollectResult | None:
     _refuse_other_source(config)
     quiet_threads(1)
     env = make_env(config.task or tasks[0], config.look, config.action_repeat, frames=False)
-    with Run.open(
-        _run_directory(config.out, config.source),
-        "collect",
-        config,
-        extendable=("steps", "pool", "append", "expert.updates_per_step", "exploration.expert.updates_per_step"),
-        keep=1,
-    ) as run:
+    extendable = ("steps", "pool", "append", "expert.updates_per_step", "exploration.expert.updates_per_step")
+    with _open_run(config, extendable) as run:
         log = TrajectoryLog(run.path / "trajectories", _reward_tasks(config.domain, config.task))
         if not run.finished:
             _simulate(config, run, log)
@@ -157,16 +154,16 @@ def _collect_external(config: CollectConfig, name: str) -> CollectResult:
     quiet_threads(1)
     env = ExternalEnv(name, View(config.camera, config.render_size), config.action_repeat, config.episode_steps)
     env.reset(seed=config.seed)  # Draws: what cannot is refused before anything is written.
-    directory = _run_directory(config.out, config.source)
     with (
         contextlib.closing(env),
-        Run.open(directory, "collect", config, extendable=("steps", "append"), keep=1) as run,
+        _open_run(config, ("steps", "append")) as run,
         StoreWriter.open(config.out, _spec(name, env)) as writer,
     ):
         agent = RandomAgent(env.action_dim, config.seed, UniformChoices if env.discrete else UniformActions)
         returns = _stored_returns(config.out, config.source)
         steps = writer.frames_of(config.source) - len(returns)
-        if not run.finished:
+        done = run.finished and steps >= config.steps  # The store may have been deleted since.
+        if not done:
             run.begin()
             with ProgressReport(config.steps, steps, f"{config.source}, {name}", "step") as progress:
                 while steps < config.steps:
@@ -179,11 +176,17 @@ def _collect_external(config: CollectConfig, name: str) -> CollectResult:
                         writer.flush()
                     progress.advance(steps)
         result = CollectResult(config.out, config.source, len(returns), steps, float(np.mean(returns[-10:])))
-        if not run.finished:
+        if not done:
             writer.flush()
             run.finish({"episodes": result.episodes, "steps": result.steps, "mean_return": result.mean_return})
     _report(result, True)
     return result
+
+
+def _open_run(config: CollectConfig, extendable: Collection[str]) -> Run:
+    directory = _run_directory(config.out, config.source)
+    mend = f"take another --out, or delete {config.out} and {directory.parent} to start over"
+    return Run.open(directory, "collect", config, extendable=extendable, keep=1, name=f"--out {config.out}", mend=mend)
 
 
 def _stored_returns(path: Path, source: str) -> list[float]:

@@ -16,6 +16,7 @@ from rich.table import Column, Table
 from genrl.data.coverage import common_space, cover, near_duplicates
 from genrl.data.inspection import EpisodeFault, Inspection, inspect_store
 from genrl.data.store import Store, find_stores, open_stores
+from genrl.infra.checkpoint import check_file
 from genrl.infra.errors import UserError
 from genrl.infra.media import video_grid, write_png
 from genrl.infra.progress import ProgressReport, table_console
@@ -102,13 +103,16 @@ def inspect(config: InspectConfig) -> dict[Path, Inspection]:
     """Print what stores hold, write a contact sheet for each, and what all of them cover.
 
     Raises:
-        UserError: If a path is no store, or one sheet is asked for several stores.
+        UserError: If a path is no store, one sheet is asked for several stores, or a picture cannot be written.
     """
     paths = find_stores(config.stores)
     if not paths:
         raise UserError("name an episode store: genrl data inspect STORE")
     if config.out is not None and len(paths) > 1:
         raise UserError("--out names one contact sheet, but there are several stores; leave it out")
+    for option, picture in (("--out", config.out), ("--coverage", config.coverage)):
+        if picture is not None:
+            check_file(picture, option, (".png",))
     console = table_console()
     results = {}
     stores = [Store.open(path) for path in paths]
@@ -169,13 +173,14 @@ def pack(config: PackConfig) -> None:
     """Write the trajectories of stores to a file.
 
     Raises:
-        UserError: If a store keeps no simulator states.
+        UserError: If a store keeps no simulator states, or OUT cannot be written.
     """
     from genrl.interop.trajectories import pack_stores  # loads the simulator
 
     paths = find_stores(config.stores)
     if not paths:
         raise UserError("name an episode store: genrl data pack STORE --out FILE")
+    check_file(config.out)
     size = pack_stores(paths, config.out)
     print(f"{config.out}: trajectories of {len(paths)} stores, {size / 1e6:.1f} MB")
 

@@ -19,7 +19,7 @@ from genrl.envs.tasks import get_task, is_external
 from genrl.evaluation.environments import EnvironmentConfig
 from genrl.evaluation.rollouts import ConstantPolicy, FramePolicy, RandomPolicy, Rollouts, check_spec, rollout
 from genrl.evaluation.scores import ReturnSummary, summarise
-from genrl.infra.checkpoint import TENSORS_FILE, atomic_write
+from genrl.infra.checkpoint import TENSORS_FILE, atomic_write, check_directory
 from genrl.infra.compute import DeviceName, pick_device
 from genrl.infra.config import changed_options, from_dict
 from genrl.infra.errors import UserError
@@ -100,6 +100,7 @@ def evaluate(config: EvaluateConfig) -> EvaluationResult:
     task = get_task(task_name(config, policy.spec))
     check_spec(policy.spec, task.name, policy.spec.look, policy.spec.action_repeat, config.episode_steps)
     out = config.out or directory.parent / ("evaluation-" + re.sub(r"[^\w.-]", "-", task.name))
+    check_directory(out)
     facts = {
         "policy": str(config.policy),
         "policy_checksum": policy_checksum(directory),

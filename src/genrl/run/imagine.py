@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
+from genrl.infra.checkpoint import check_file
 from genrl.infra.compute import DeviceName, pick_device
 from genrl.infra.media import video_grid, write_png, write_video
 from genrl.infra.progress import table_console
-from genrl.run.prompting import TARGET_CANDIDATES, Groundability, load_model
+from genrl.run.prompting import NOTHING_TO_COMPARE, TARGET_CANDIDATES, Groundability, load_model
 from genrl.run.prompts import PromptConfig, read_prompts
 
 MOMENTS = 4
@@ -24,7 +25,8 @@ class ImagineConfig(PromptConfig):
     """Decode the targets of prompts to a video grid, with the groundability of each.
 
     Groundability is the cosine of the decoded video's embedding with the raw prompt embedding; its z-score compares it
-    with what the model makes of other prompts: above 1 the picture fits this prompt better than most. --ensemble makes
+    with what the model makes of other prompts: above 1 the picture fits this prompt better than most. Both are those of
+    the trajectory that is shown (`genrl prompt rank` compares wordings by the connector's mode). --ensemble makes
     one prompt of several wordings, --baseline-prompt takes out what they have in common with a general one.
     """
 
@@ -34,7 +36,7 @@ class ImagineConfig(PromptConfig):
     """As of `genrl learn`, whose preset `mini` has as many: the preview shows what will be followed. 0 shows the
     connector's mode."""
     out: Path = Path("imagine.mp4")
-    """Video file to write, or a .png picture of a few moments, one below the other."""
+    """.mp4 video to write, or a .png picture of a few moments, one below the other."""
     scale: int = 4
     """Enlargement of the 64 x 64 frames."""
     device: DeviceName = "auto"
@@ -59,24 +61,26 @@ def imagine(config: ImagineConfig) -> list[Preview]:
     """Writes the grid, prints a table, returns the previews.
 
     Raises:
-        UserError: If a prompt or the model cannot be used.
+        UserError: If a prompt, the model or OUT cannot be used.
     """
+    check_file(config.out, suffixes=(".mp4", ".png"))
     config.require_prompt()
     model = load_model(config.model, pick_device(config.device), config.vlm)
     prompts = read_prompts(model, config)
-    judge = model.groundability if model.has_vlm else lambda prompt: None
-    previews = [Preview(p.label, model.imagine(p, config.steps, config.target_candidates), judge(p)) for p in prompts]
+    previews = [Preview(p.label, *model.preview(p, config.steps, config.target_candidates)) for p in prompts]
 
     table, labels = Table("prompt", "groundability", "z-score"), []
     for preview in previews:
         fit = preview.groundability
-        table.add_row(preview.label, *(("-", "-") if fit is None else (f"{fit.cosine:.3f}", f"{fit.z_score:+.2f}")))
-        labels.append(preview.label if fit is None else f"{preview.label} ({fit.z_score:+.1f})")
+        table.add_row(preview.label, *(("-", "-") if fit is None else (f"{fit.cosine:.3f}", fit.z_text(2))))
+        labels.append(preview.label if fit is None else f"{preview.label} ({fit.z_text()})")
     table_console().print(table)
     if not model.has_vlm:
         print(f"no groundability: it needs VLM {model.vlm_name!r}, which is not here")
+    elif not all(preview.groundability.has_z for preview in previews if preview.groundability):
+        print(f"no z-score: {NOTHING_TO_COMPARE}")
     grid = video_grid([preview.frames for preview in previews], labels, scale=config.scale)
-    if config.out.suffix == ".png":
+    if config.out.suffix.lower() == ".png":
         moments = np.linspace(0, len(grid) - 1, MOMENTS).round().astype(int)
         write_png(config.out, np.concatenate(list(grid[moments])))
         print(f"picture: {config.out}")

@@ -21,12 +21,14 @@ from genrl.behavior.stacked import StackedLearner
 from genrl.behavior.start_states import StartConfig, data_free_starts, data_starts
 from genrl.data.sampler import WindowSampler
 from genrl.infra.captured import Captured
+from genrl.infra.checkpoint import load_checkpoint
 from genrl.infra.compute import DeviceName, autocast, pick_device, prepare
 from genrl.infra.config import config_hash
 from genrl.infra.errors import UserError
 from genrl.infra.rundir import Run
 from genrl.models.foundation import ModelSpec
 from genrl.models.state import LatentState, cat_states
+from genrl.run.inputs import model_input, prompt_inputs, store_inputs
 from genrl.run.prompting import Prompt, PromptedModel, load_model
 from genrl.run.prompts import PromptConfig, read_prompts
 from genrl.run.settling import ReturnHistory, SettleConfig
@@ -163,8 +165,12 @@ def learn_group(
     prepare(model.device)
     policies = [directory / name / "policy" for name in prompts]
     labels = [prompt.label for prompt in prompts.values()]
-    with Run.open(directory, "learn", config, fresh=config.fresh) as run:
-        if not run.finished:
+    inputs = [model_input("--model", config.model), *prompt_inputs(config), *store_inputs(config.data)]
+    # Of one prompt or of several, whichever the run before had. Evaluations beside a policy are of that policy.
+    places = [f"{name}/" if name else "" for name in ("", *prompts)]
+    written = [f"{place}{part}" for place in places for part in ("policy", "evaluation-*")]
+    with Run.open(directory, "learn", config, fresh=config.fresh, results=written, inputs=inputs) as run:
+        if not run.is_complete(lambda: list(map(load_checkpoint, policies)), from_checkpoint=config.updates > 0):
             learning = Learning(make_learner(model, list(prompts.values()), config), config.settle, len(prompts))
             start = run.restore(learning)
             train(run, learning, start_drawer(model, learning.learner, sampler, config), config, start)

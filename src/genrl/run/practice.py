@@ -39,6 +39,7 @@ from genrl.models.latents import LatentCache
 from genrl.models.learner import LatentLearner, select
 from genrl.models.state import LatentState, cat_states
 from genrl.run.embed import EmbedConfig, embed
+from genrl.run.inputs import file_input, model_input, store_inputs
 from genrl.run.learn import check_shown, fitting_behavior
 from genrl.run.pretrain import PREDICTION_WINDOWS, StageConfig, prediction_errors
 from genrl.run.prompting import GENERAL, PromptedModel, load_model, model_directory
@@ -105,7 +106,7 @@ class PracticeConfig:
     seed: int = 0
     device: DeviceName = "auto"
     fresh: bool = False
-    """Start over, deleting an existing run and its episodes."""
+    """Start over, deleting an existing run and its episodes, but nothing else in its directory."""
     log_every: int = 50
     save_every: int = 400
 
@@ -146,8 +147,20 @@ def practice(config: PracticeConfig) -> Path:
     texts = embed_lines(model, config.goal_texts) if config.goal_texts else None
     config = replace(config, behavior=fitting_behavior(config.behavior, model.model.spec))
     out = config.out or Path(f"practice-{Path(config.model).name}-{config_hash(config)}")
-    with Run.open(out, "practice", config, fresh=config.fresh, extendable=("rounds",)) as run:
-        if run.finished:
+    # OUT/data is the run's own.
+    inputs = [model_input("--model", config.model), *store_inputs(data)]
+    if config.goal_texts is not None:
+        inputs.append(file_input("--goal-texts", config.goal_texts))
+    with Run.open(
+        out,
+        "practice",
+        config,
+        fresh=config.fresh,
+        extendable=("rounds",),
+        results=("model", "data/round_*"),
+        inputs=inputs,
+    ) as run:
+        if run.is_complete(lambda: (load_checkpoint(out / "model"), load_checkpoint(out / "model" / GENERAL))):
             print(f"{out}: finished; the model is {out / 'model'} (--fresh starts over)")
             return out / "model"
         torch.manual_seed(config.seed)
@@ -311,6 +324,8 @@ class Practising:
         partial.rename(store)
         rewards = self._real_reward(episodes)
         told = ", towards texts ".join(f"{reward:.3f}" for reward in rewards.values())
+        held = self.config.behavior.actor_critic.horizon + 1
+        told = told or f"is not known: no goal was held for {held} steps"
         print(f"round {turn}: latent reward of what really happened {told}", file=sys.stderr)
         return rewards
 
@@ -321,18 +336,20 @@ class Practising:
 
     @torch.no_grad()
     def _real_reward(self, episodes: GoalEpisodes) -> dict[str, float]:
-        """Mean aligned reward of what happened, where a goal was held for long enough; nan where none was."""
+        """Mean aligned reward of what happened, where a goal was held for long enough; nothing where none was."""
         length = self.config.behavior.actor_critic.horizon + 1
         logits, goals = episodes.windows(length)
         if not len(goals):
-            return {"practice/real_reward": float("nan")}
+            return {}
         self.policy_learner.target = self.model.target(goals, length, align=False)
         code = self.model.world_model.rssm.dynamics.code(logits)
         reward = self.policy_learner.reward(LatentState(logits.new_zeros(*logits.shape[:2], 1), code, logits)).mean(1)
         rewards = {"practice/real_reward": float(reward.mean())}
         if self.texts is not None:
             similarity = goals @ self.model.aligner.align(self.texts).T
-            rewards["practice/real_reward_texts"] = float(reward[similarity.amax(1) > 0.9999].mean())
+            of_texts = reward[similarity.amax(1) > 0.9999]
+            if len(of_texts):
+                rewards["practice/real_reward_texts"] = float(of_texts.mean())
         return rewards
 
     def _encode(self, stores: list[Path]) -> None:

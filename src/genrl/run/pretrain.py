@@ -6,6 +6,7 @@ import gc
 import math
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
@@ -22,6 +23,7 @@ from genrl.infra.compute import DeviceName, pick_device, prepare
 from genrl.infra.config import config_hash
 from genrl.infra.distributed import ALONE, World, join_world
 from genrl.infra.errors import UserError
+from genrl.infra.inputs import RunInput
 from genrl.infra.media import write_video
 from genrl.infra.progress import ProgressReport
 from genrl.infra.rundir import Run
@@ -30,6 +32,7 @@ from genrl.models.foundation import FoundationConfig, FoundationModel, ModelSpec
 from genrl.models.latents import LatentCache
 from genrl.models.learner import FoundationLearner, FoundationLearnerConfig, FrameLearner, LatentLearner
 from genrl.run.adoption import adopt, transfer
+from genrl.run.inputs import model_input, store_inputs
 from genrl.run.prompting import GENERAL, model_directory
 from genrl.vlm.own import OWN_CLASS
 from genrl.vlm.registry import column_name, column_vlm, find_vlm, load_vlm, vlm_source
@@ -155,7 +158,7 @@ class PretrainConfig:
     seed: int = 0
     device: DeviceName = "auto"
     fresh: bool = False
-    """Start over, deleting an existing run."""
+    """Start over, deleting an existing run, but nothing else in its directory."""
     log_every: int = 50
     save_every: int = 500
     video_every: int = 2000
@@ -268,9 +271,17 @@ def pretrain(config: PretrainConfig) -> Path:
     samplers = make_samplers(config, device, world)
     spec = model_spec(config, samplers)
     out = config.out or Path(f"pretrain-{config.data[0].name}-{config_hash(config)}")
-    extendable = ("joint.updates", "latent.updates")
-    with Run.open(out, "pretrain", config, fresh=config.fresh, extendable=extendable, world=world) as run:
-        if run.finished:
+    with Run.open(
+        out,
+        "pretrain",
+        config,
+        fresh=config.fresh,
+        extendable=("joint.updates", "latent.updates"),
+        world=world,
+        results=("model", "videos"),
+        inputs=read_inputs(config, spec),
+    ) as run:
+        if run.is_complete(lambda: check_result(out / "model")):
             if world.leads:
                 print(f"{out}: finished; the model is {out / 'model'} (--fresh starts over)")
             return out / "model"
@@ -290,6 +301,24 @@ def pretrain(config: PretrainConfig) -> Path:
             run.finish({"model": str(run.path / "model"), **results})
             print(f"model: {run.path / 'model'}")
     return out / "model"
+
+
+def read_inputs(config: PretrainConfig, spec: ModelSpec) -> list[RunInput]:
+    """Stores, embeddings and models that the result depends on."""
+    inputs = [*store_inputs(config.data), RunInput(f"--vlm {config.vlm}", spec.vlm_checksum)]
+    options = {"--start": config.start, "--world-model": config.world_model, "--transfer": config.transfer}
+    for option, name in options.items():
+        if name is not None:
+            with suppress(UserError):  # A finished run needs it no more; any other one will miss it itself.
+                inputs.append(model_input(option, name))
+    return inputs
+
+
+def check_result(model: Path) -> None:
+    """Raises UserError where the model is missing or damaged, or the general policy that it may have from --start."""
+    load_checkpoint(model)
+    if (model / GENERAL).is_dir():
+        load_checkpoint(model / GENERAL)
 
 
 def train(run: Run, training: Pretraining, start: int) -> None:

@@ -9,11 +9,11 @@ from pathlib import Path
 import tyro
 from rich.table import Table
 
-from genrl.infra.checkpoint import atomic_write
+from genrl.infra.checkpoint import atomic_write, check_file
 from genrl.infra.compute import DeviceName, pick_device
 from genrl.infra.errors import UserError
 from genrl.infra.progress import table_console
-from genrl.run.prompting import Prompt, load_model
+from genrl.run.prompting import NOTHING_TO_COMPARE, Prompt, load_model
 from genrl.vlm.prompt_embedding import BASELINE_STRENGTH
 
 
@@ -56,8 +56,10 @@ def prompt_rank(config: PromptRankConfig) -> list[RankedPrompt]:
     """Prints the table, best first, and returns its rows.
 
     Raises:
-        UserError: If there is no wording, or the model or its VLM cannot be used.
+        UserError: If there is no wording, or the model, its VLM or OUT cannot be used.
     """
+    if config.out is not None:
+        check_file(config.out)
     if not config.prompt:
         raise UserError("no wordings: give some in quotes, for example genrl prompt rank 'kneeling' 'on its knees'")
     if config.ensemble and len(config.prompt) < 2:
@@ -72,6 +74,8 @@ def prompt_rank(config: PromptRankConfig) -> list[RankedPrompt]:
     ranked = []
     for prompt in prompts:
         fit = model.groundability(prompt)
+        if not fit.has_z:
+            raise UserError(f"there is no order: {NOTHING_TO_COMPARE}")
         ranked.append(RankedPrompt(prompt.label, fit.cosine, fit.z_score))
     ranked.sort(key=lambda row: -row.z_score)
     table = Table("rank", "prompt", "cosine", "z-score")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -39,6 +41,9 @@ TARGET_CANDIDATES = 64
 """Trajectories among which the VLM chooses the target of a preview, as many as in preset `mini` of `genrl learn`."""
 JUDGED_CLIPS = 2
 """Clips of a decoded target by which it is judged."""
+ALIKE = 1e-6
+"""Standard deviation of the reference prompts' cosines at which their pictures are one picture, up to rounding."""
+NOTHING_TO_COMPARE = "the model's pictures of the reference prompts are all alike: it has hardly learnt yet"
 GENERAL = "general"
 """Directory of the general policy within that of its model."""
 
@@ -76,11 +81,21 @@ class Groundability:
     Attributes:
         cosine: Of the decoded target's video embedding with the raw prompt embedding.
         z_score: The same against the decoded targets of a committed set of reference prompts, in standard
-            deviations: raw cosines are not comparable between prompts, this is.
+            deviations: raw cosines are not comparable between prompts, this is. NaN where the model's pictures of
+            these are all alike, as they are before it has learnt much.
     """
 
     cosine: float
     z_score: float
+
+    @property
+    def has_z(self) -> bool:
+        """Whether there was something to compare with."""
+        return not math.isnan(self.z_score)
+
+    def z_text(self, digits: int = 1) -> str:
+        """Such as `+2.1`, or a hyphen where there is none."""
+        return f"{self.z_score:+.{digits}f}" if self.has_z else "-"
 
 
 class PromptedModel:
@@ -107,6 +122,7 @@ class PromptedModel:
         self.device = device
         self.general = general
         self.vlm_name = vlm or model.spec.vlm_source or model.spec.vlm
+        self._cautioned: set[str] = set()
         self._own_class = OWN_CLASS.fullmatch(self.vlm_name) is not None
         self.named_vlm = vlm
 
@@ -156,7 +172,7 @@ class PromptedModel:
     def prompt(
         self, text: str, *wordings: str, baseline: str | None = None, strength: float = BASELINE_STRENGTH
     ) -> Prompt:
-        """A prompt in words.
+        """A prompt in words; says on stderr where the VLM knows that it does not know them.
 
         Args:
             text: The words.
@@ -167,11 +183,25 @@ class PromptedModel:
         Raises:
             UserError: If a text cannot be used.
         """
-        # Each by itself: in company a text's embedding differs in its last digits.
-        rows = [F.normalize(self.vlm.embed_text([each])[0], dim=-1) for each in (text, *wordings)]
-        prompts = [Prompt(each, row, align=True) for each, row in zip((text, *wordings), rows, strict=True)]
+        prompts = [self._text_prompt(each) for each in (text, *wordings)]
+        for each in (text, *wordings):
+            self._caution(each)
         prompt = Prompt.mean(prompts) if wordings else prompts[0]
         return prompt if baseline is None else prompt.against(self.prompt(baseline), strength)
+
+    def _text_prompt(self, text: str) -> Prompt:
+        # By itself: in company a text's embedding differs in its last digits.
+        return Prompt(text, F.normalize(self.vlm.embed_text([text])[0], dim=-1), align=True)
+
+    def _caution(self, text: str) -> None:
+        """Passes on, once, what the VLM has to say against a text; those without `caution` (see `MiniVLM`) have not."""
+        caution = getattr(self.vlm, "caution", None)
+        if caution is None or text in self._cautioned:
+            return
+        self._cautioned.add(text)
+        line = caution(text)
+        if line is not None:
+            print(f"caution: {line}", file=sys.stderr)
 
     def video_prompt(self, path: Path | str, clip: ClipConfig = WHOLE_CLIP) -> Prompt:
         """A prompt by example: a video file, an animation, or an image (a pose to hold).
@@ -235,11 +265,11 @@ class PromptedModel:
                 picture fits the prompt best, by its first two clips. 0 is the mode, as in the original, and so is any
                 number where the VLM is not here.
         """
-        goal, clip = self.goal(prompt), self.model.spec.frames_per_clip
+        goal, judged = self.goal(prompt), self._judged_steps
         if not candidates or not self.has_vlm:
             return self.model.target(goal[None], steps, align=False)
-        drawn = self.model.target_candidates(goal, max(steps, JUDGED_CLIPS * clip), candidates)
-        fit = self._shown_embeddings(drawn.map(lambda x: x[:, : JUDGED_CLIPS * clip])) @ prompt.embedding
+        drawn = self.model.target_candidates(goal, max(steps, judged), candidates)
+        fit = self._shown_embeddings(drawn.map(lambda x: x[:, :judged])) @ prompt.embedding
         best = int(fit.argmax())
         return drawn.map(lambda x: x[best : best + 1, :steps])
 
@@ -256,29 +286,58 @@ class PromptedModel:
         prompt = self.prompt(prompt) if isinstance(prompt, str) else prompt
         return self.model.decode(self.target(prompt, steps, candidates).stoch)[0].cpu().numpy()
 
+    def preview(
+        self, prompt: Prompt, steps: int = PREVIEW_STEPS, candidates: int = TARGET_CANDIDATES
+    ) -> tuple[NDArray[np.uint8], Groundability | None]:
+        """What `imagine` gives, and how well these very frames fit the prompt, by their first two clips.
+
+        Without the VLM nobody can tell, and it is None.
+        """
+        target = self.target(prompt, max(steps, self._judged_steps), candidates)
+        frames = self.model.decode(target.stoch)
+        fit = None
+        if self.has_vlm:
+            fit = self._fit(self._embed_clips(frames[:, : self._judged_steps])[0], prompt)
+        return frames[0, :steps].cpu().numpy(), fit
+
     def groundability(self, prompt: str | Prompt) -> Groundability:
-        """Whether the decoded target shows what the prompt says."""
+        """Whether the decoded mode of the connector shows what the prompt says, whatever candidate a preview shows."""
         prompt = self.prompt(prompt) if isinstance(prompt, str) else prompt
-        own = self._decoded_embeddings([prompt])[0] @ prompt.embedding
+        return self._fit(self._decoded_embeddings([prompt])[0], prompt)
+
+    def _fit(self, shown: Tensor, prompt: Prompt) -> Groundability:
+        """Of an (E,) embedding of what is shown with a prompt."""
+        own = float(shown @ prompt.embedding)
         reference = self._reference_embeddings @ prompt.embedding
-        z_score = (own - reference.mean()) / reference.std()
-        return Groundability(float(own), float(z_score))
+        spread = float(reference.std())
+        z_score = (own - float(reference.mean())) / spread if spread > ALIKE else math.nan
+        return Groundability(own, z_score)
+
+    @property
+    def _judged_steps(self) -> int:
+        """Frames by which a target is judged."""
+        return JUDGED_CLIPS * self.model.spec.frames_per_clip
 
     @cached_property
     def _reference_embeddings(self) -> Tensor:
         """(M, E) embeddings of the decoded targets of the reference prompts."""
         texts = json.loads(REFERENCE_PROMPTS.read_text())["prompts"]
-        return self._decoded_embeddings([self.prompt(text) for text in texts])
+        return self._decoded_embeddings([self._text_prompt(text) for text in texts])
 
     def _decoded_embeddings(self, prompts: list[Prompt]) -> Tensor:
-        """(M, E) embedding of each prompt's decoded target."""
-        steps = JUDGED_CLIPS * self.model.spec.frames_per_clip
-        return torch.cat([self._shown_embeddings(self.target(prompt, steps)) for prompt in prompts])
+        """(M, E) embedding of each prompt's decoded mode."""
+        targets = [self.target(prompt, self._judged_steps) for prompt in prompts]
+        return torch.cat([self._shown_embeddings(target) for target in targets])
 
     @torch.no_grad()
     def _shown_embeddings(self, states: LatentState) -> Tensor:
-        """(N, T, ...) states, T whole clips -> (N, E) video embedding of what they show: the mean over clips."""
-        clips = self.model.decode(states.stoch).unflatten(1, (-1, self.model.spec.frames_per_clip))
+        """(N, T, ...) states, T whole clips -> (N, E) video embedding of what they show."""
+        return self._embed_clips(self.model.decode(states.stoch))
+
+    @torch.no_grad()
+    def _embed_clips(self, frames: Tensor) -> Tensor:
+        """(N, T, h, w, 3) frames, T whole clips -> (N, E) video embedding of each row: the mean over clips."""
+        clips = frames.unflatten(1, (-1, self.model.spec.frames_per_clip))
         embeddings = self.vlm.embed_video(clips.flatten(0, 1)).unflatten(0, clips.shape[:2])
         return F.normalize(embeddings.mean(1), dim=-1)
 

@@ -110,8 +110,9 @@ def train_vlm(config: TrainVlmConfig) -> Path | None:
     start = _known_vlm(config, "start")
     stores = stores_by_domain(find_stores(config.data) if config.data else [], config.domains)
     require_gl()
-    with Run.open(config.out, "train-vlm", config, fresh=config.fresh, extendable=()) as run:
-        if run.finished:
+    results = ("clips", "model", "report.json")
+    with Run.open(config.out, "train-vlm", config, fresh=config.fresh, extendable=(), results=results) as run:
+        if run.is_complete(lambda: MiniVLM.load(config.out / MODEL_DIRECTORY)):
             print(f"{config.out}: training is complete; --fresh trains anew", file=sys.stderr)
             return config.out / MODEL_DIRECTORY
         run.begin()

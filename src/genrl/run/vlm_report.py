@@ -23,7 +23,7 @@ from genrl.evaluation.text_video import (
     rank_clips,
     standardised_by_source,
 )
-from genrl.infra.checkpoint import atomic_write
+from genrl.infra.checkpoint import atomic_write, check_directory
 from genrl.infra.compute import DeviceName, pick_device
 from genrl.infra.errors import UserError
 from genrl.infra.progress import table_console
@@ -87,6 +87,7 @@ def vlm_report(config: VlmReportConfig) -> dict[str, Any]:
     """
     if not config.data:
         raise UserError("--data is missing: name an embedded store")
+    check_directory(config.out)
     stores = open_stores(config.data)
     model = None if config.model is None else load_model(config.model, pick_device(config.device), config.vlm)
     vlm = load_column_vlm(stores[0], config.vlm or "mini", config.device) if model is None else model.vlm

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from genrl.infra.checkpoint import load_checkpoint, save_checkpoint
 from genrl.infra.config import from_dict, to_dict
 from genrl.infra.errors import UserError
+from genrl.vlm.captions import load_captions
 from genrl.vlm.clips import check_clips, middle_square, resample_clips
 from genrl.vlm.protocol import check_texts
 from genrl.vlm.tokens import TokenVectors
@@ -22,6 +24,12 @@ MINI_VLM_DIRECTORY = Path(__file__).parent.parent / "assets" / "mini_vlm" / "wei
 CONCEPTS_TENSOR = "text.concepts"
 CLIPS_AT_ONCE = 128
 """Clips, or clips' worth of frames, that pass the video tower together: bounds its memory."""
+
+TEXTS_AT_ONCE = 512
+FAMILIAR = 0.6
+"""Cosine with the nearest caption, by frozen token vectors, below which a text is unlike all of them. Of 111 texts that
+mean no movement ("asdfgh", "tax return") 94 lie below, of 384 that describe one 31 (`recipes/judge_prompts.py`). What
+is learnt tells less: it moves every text towards what captions mean."""
 
 
 class MiniVLM(nn.Module):
@@ -103,6 +111,33 @@ class MiniVLM(nn.Module):
         return self.text.read(list(texts)) if texts else torch.zeros(0, self.embed_dim, device=self.device)
 
     @torch.no_grad()
+    def embed_unread(self, texts: Sequence[str]) -> Tensor:
+        """The same, (N, E), before they are read as mixtures of concepts: two texts of one concept still differ."""
+        check_texts(texts)
+        return torch.cat([self.text(some) for some in _chunks(texts)])
+
+    def familiarity(self, text: str) -> float:
+        """Cosine of a text with the nearest caption, by frozen token vectors: 1 for a caption."""
+        check_texts([text])
+        return float((self._unlearnt_captions @ self.text.unlearnt([text])[0]).max())
+
+    @cached_property
+    def _unlearnt_captions(self) -> Tensor:
+        """(N, dim) of all captions."""
+        captions = [text for texts in load_captions().values() for text in texts]
+        return torch.cat([self.text.unlearnt(some) for some in _chunks(captions)])
+
+    def caution(self, text: str) -> str | None:
+        """A line for texts that it cannot be trusted with, though it embeds them like any other."""
+        familiarity = self.familiarity(text)
+        if familiarity >= FAMILIAR:
+            return None
+        return (
+            f"{text!r} is unlike every caption that the mini VLM has learnt ({familiarity:.2f}; {FAMILIAR:g} and more "
+            "is like one): what it takes it for is a guess, whatever the z-score"
+        )
+
+    @torch.no_grad()
     def embed_frames_sliding(self, frames: Tensor) -> Tensor:
         """Embed the clip that ends at each of (T, h, w, 3) uint8 frames as (T, E); zero before the first whole one.
 
@@ -134,3 +169,8 @@ class MiniVLM(nn.Module):
         size = (self.image_size, self.image_size)
         images = F.interpolate(images, size, mode="bilinear", antialias=True, align_corners=False)
         return images.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).unflatten(0, clips.shape[:2])
+
+
+def _chunks(texts: Sequence[str]) -> list[Sequence[str]]:
+    """Texts in lots that are embedded together: bounds the memory."""
+    return [texts[start : start + TEXTS_AT_ONCE] for start in range(0, len(texts), TEXTS_AT_ONCE)]

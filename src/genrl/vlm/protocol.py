@@ -14,6 +14,9 @@ from genrl.infra.errors import UserError
 class VideoLanguageModel(Protocol):
     """A frozen dual encoder of short clips and of texts into one space.
 
+    One may also have a method `caution(text) -> str | None`: a line for the user about a text that it embeds without
+    knowing what it means.
+
     Attributes:
         name: Name in the registry; also that of the column `embedding/<name>` of a store.
         embed_dim: E, length of an embedding.

@@ -136,6 +136,11 @@ class TextTower(nn.Module):
         weights = weights * self.attention(scaled).squeeze(-1).exp()
         return F.normalize((moved * weights.unsqueeze(-1)).sum(1), dim=-1)
 
+    def unlearnt(self, texts: Sequence[str]) -> Tensor:
+        """Unit mean of the frozen token vectors of each text, (N, dim): words before any training here."""
+        vectors, weights = self.tokens(texts)
+        return F.normalize((vectors * weights.unsqueeze(-1)).sum(1), dim=-1)
+
     def forward(self, texts: Sequence[str]) -> Tensor:
         """Unit embedding of texts, (N, E)."""
         pooled = self.pool(texts)
