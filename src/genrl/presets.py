@@ -66,7 +66,10 @@ def pretrain_presets() -> dict[str, Any]:
         save_every=2,
         video_every=0,
     )
-    return {"mini": mini, "paper": PretrainConfig(), "debug": debug}
+    # The original trains in float16.
+    stages = {name: getattr(PretrainConfig(), name) for name in ("frame", "joint", "latent")}
+    halved = {name: replace(stage, learner=replace(stage.learner, precision="auto")) for name, stage in stages.items()}
+    return {"mini": mini, "paper": replace(PretrainConfig(), **halved), "debug": debug}
 
 
 def practice_presets() -> dict[str, Any]:
@@ -138,7 +141,8 @@ def learn_presets() -> dict[str, Any]:
         data_batch_size=2,
         data_window=32,
     )
-    paper = LearnConfig(updates=50_000, settle=SettleConfig(patience=0))
+    # In half precision, as the original.
+    paper = LearnConfig(updates=50_000, settle=SettleConfig(patience=0), behavior=BehaviorConfig(precision="auto"))
     tiny = ActorCriticConfig(num_layers=1, hidden_dim=16, horizon=8)
     debug = replace(
         mini,
