@@ -177,7 +177,7 @@ def test_a_misspelt_body_of_imported_episodes_is_named(complaint: Complaint, her
         (("evaluate", "--policy", "policy", "--task", "walker_run", "--episodes", "0"), "--episodes must be at least"),
         (("demo", "--model", "model", "--seed", "-1"), "--seed must be 0 or more, got -1"),
         ((*LEARN, "--seed", "-1"), "--seed must be 0 or more, got -1"),
-        ((*LEARN, "--log-every", "0"), "--log-every and --save-every must be at least 1, got 0"),
+        ((*LEARN, "--log-every", "0"), "--log-every must be at least 1, got 0"),
         ((*LEARN, "--behavior.window", "100"), "behavior.window must lie in 1 ... 9 (behavior.actor-critic.horizon)"),
         ((*LEARN, "--behavior.actor-critic.num-layers", "0"), "num-layers, hidden-dim and target-update-every must be"),
         ((*LEARN, "--starts.connector-steps", "0"), "starts.connector-steps must be at least 1"),

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from genrl.run.prompting import PromptedModel
 
 
+SEVERAL = ("data", "video", "text_embedding", "video_embedding")
+"""Options of `learn` that may be given several times; the first two are paths."""
+
+
 def load(model: str | Path = "walker-mini", device: str = "auto", vlm: str | None = None) -> PromptedModel:
     """A shipped model by name, or one that `genrl pretrain` wrote.
 
@@ -65,9 +69,10 @@ def learn(
         model_name, options = model.name, {"vlm": model.named_vlm, "device": model.device.type} | options
     if options.get("out") is not None:
         options["out"] = Path(options["out"])
+    options = {name: value for name, value in options.items() if value is not None or name not in SEVERAL}
     # One of what there may be several of need not stand in a tuple.
-    options |= {name: tuple(map(Path, _several(options[name]))) for name in {"data", "video"} & options.keys()}
-    options |= {name: _several(options[name]) for name in {"text_embedding", "video_embedding"} & options.keys()}
+    options |= {name: tuple(map(Path, _several(options[name]))) for name in SEVERAL[:2] if name in options}
+    options |= {name: _several(options[name]) for name in SEVERAL[2:] if name in options}
     presets = PRESETS["learn"]
     if preset not in presets:
         raise UserError(f"genrl.learn: unknown preset {preset!r}; {did_you_mean(preset, presets)}")

@@ -54,6 +54,7 @@ def test_rounded_matrices_give_what_autocast_gives_and_follow_their_module() -> 
     for _ in range(2):
         with torch.autocast("cpu", dtype=torch.bfloat16):
             assert rounded.module(x).equal(module(x))
-        torch.nn.init.normal_(module[0].weight)
+        for parameter in module.parameters():
+            torch.nn.init.normal_(parameter)
         rounded.refresh()
     assert Rounded(module, "float32").module is module

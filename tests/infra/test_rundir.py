@@ -147,12 +147,17 @@ def test_fresh_deletes_the_old_run_only_when_the_new_one_begins(tmp_path: Path) 
     assert json.loads((tmp_path / "config.json").read_text())["config"]["seed"] == 8
 
 
-def test_a_directory_with_other_things_is_refused_before_anything_is_written(tmp_path: Path) -> None:
-    (tmp_path / "notes.txt").write_text("kept")
+def test_what_a_run_would_replace_though_no_run_wrote_it_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "log.txt").write_text("kept")
     for fresh in (False, True):
-        with pytest.raises(UserError, match="--out .* holds notes.txt and no run of 'genrl toy'; name a new or empty"):
-            Run.open(tmp_path, "toy", CONFIG, fresh=fresh)
-    assert [entry.name for entry in tmp_path.iterdir()] == ["notes.txt"]
+        with pytest.raises(UserError, match="--out .* holds model and no run of 'genrl toy'; name another directory"):
+            Run.open(tmp_path, "toy", CONFIG, fresh=fresh, results=("model",))
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["log.txt", "model"]
+    # What it leaves alone is not in the way.
+    train(tmp_path, CONFIG)
+    train(tmp_path, replace(CONFIG, seed=3), fresh=True)
+    assert (tmp_path / "log.txt").read_text() == "kept" and (tmp_path / "model").is_dir()
 
 
 def test_a_directory_below_a_file_is_refused(tmp_path: Path) -> None:
@@ -168,18 +173,28 @@ def test_a_run_that_was_killed_before_its_first_write_goes_on(tmp_path: Path) ->
     assert not list(tmp_path.glob(".config*"))
 
 
-def test_a_directory_of_runs_of_the_same_verb_may_become_one(tmp_path: Path) -> None:
+def test_a_directory_of_runs_may_become_one_that_does_not_share_their_results(tmp_path: Path) -> None:
     train(tmp_path / "walking", CONFIG)
-    train(tmp_path / "group" / "kneeling", CONFIG)
-    with pytest.raises(UserError, match="holds group, walking and no run of 'genrl other'"):
-        Run.open(tmp_path, "other", CONFIG)
+    (tmp_path / "walking" / "policy").mkdir()
+    with pytest.raises(UserError, match="holds walking/policy and no run of 'genrl toy'"):
+        Run.open(tmp_path, "toy", CONFIG, results=("walking/policy",))
     train(tmp_path, CONFIG)
     train(tmp_path, replace(CONFIG, seed=3), fresh=True)
     assert Run.open(tmp_path / "walking", "toy", CONFIG).finished
-    (tmp_path / "group" / "kneeling" / "config.json").write_text("[]")
     (tmp_path / "config.json").unlink()
-    with pytest.raises(UserError, match="holds checkpoints, group, metrics.jsonl and 2 more and no run"):
+    with pytest.raises(UserError, match="holds summary.json, metrics.jsonl, tensorboard and 1 more and no run"):
         Run.open(tmp_path, "toy", CONFIG)
+
+
+def test_starting_over_leaves_links_to_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "big" / "round_000").mkdir(parents=True)
+    train(tmp_path / "run", CONFIG)
+    (tmp_path / "run" / "data").symlink_to(tmp_path / "big")
+    train(tmp_path / "run", replace(CONFIG, seed=3), fresh=True, results=("data/round_*",))
+    assert (tmp_path / "run" / "data").is_symlink() and not any((tmp_path / "big").iterdir())
+    (tmp_path / "nowhere").symlink_to(tmp_path / "gone")
+    with pytest.raises(UserError, match="nowhere is a file"):
+        Run.open(tmp_path / "nowhere", "toy", CONFIG)
 
 
 def test_starting_over_deletes_what_the_run_wrote_and_nothing_else(
@@ -190,7 +205,7 @@ def test_starting_over_deletes_what_the_run_wrote_and_nothing_else(
         (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).write_text("")
     train(tmp_path, replace(CONFIG, updates=2), fresh=True, results=("model", "data/round_*", "other/round_*"))
-    assert "--fresh keeps what no run of 'genrl toy' wrote: data\n" in capsys.readouterr().err
+    assert "--fresh keeps what this command does not write: data\n" in capsys.readouterr().err
     assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("x")] == ["data/mine/x"]
     assert not (tmp_path / "model").exists() and not (tmp_path / "other").exists()
     assert steps(tmp_path) == ["step_00000002"] and len(losses(tmp_path)) == 2

@@ -240,10 +240,11 @@ def test_a_lost_policy_is_written_again_and_fresh_deletes_only_what_learning_wro
     for result, tensors in zip(again, before, strict=True):
         assert all(value.equal(tensors[name]) for name, value in load_checkpoint(result.policy)[0].items())
     evaluated, mine = results[0].policy.parent / "evaluation-x", tmp_path / "run" / "mine"
-    evaluated.mkdir()
-    mine.mkdir()
+    for file in (evaluated / "evaluation.json", mine / "notes.txt", evaluated.with_name("evaluation-notes") / "a.txt"):
+        file.parent.mkdir()
+        file.touch()
     learn(replace(config, fresh=True, seed=2))
-    assert not evaluated.exists() and mine.exists()
+    assert not evaluated.exists() and mine.exists() and evaluated.with_name("evaluation-notes").exists()
 
 
 def test_a_policy_of_a_model_that_has_changed_is_not_taken_for_one_of_it(tmp_path: Path) -> None:

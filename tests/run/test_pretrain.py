@@ -337,13 +337,15 @@ def test_the_lost_result_of_a_finished_run_is_written_again(data, tmp_path: Path
         pretrain(config)
 
 
-def test_a_run_does_not_take_the_directory_of_its_data(data, tmp_path: Path) -> None:
+def test_a_run_in_the_directory_of_its_data_never_touches_them(data, tmp_path: Path) -> None:
     shutil.copytree(data[0], tmp_path / "data" / "one")
-    config = pretrain_config(tmp_path / "data", data[1], tmp_path / "data")
-    for fresh in (False, True):
-        with pytest.raises(UserError, match="--out .*data holds one and no run of 'genrl pretrain'; name a new"):
-            pretrain(replace(config, fresh=fresh))
-    assert [entry.name for entry in (tmp_path / "data").iterdir()] == ["one"]
+    config = pretrain_config(tmp_path / "data", data[1], tmp_path / "data", updates=1)
+    pretrain(config)
+    pretrain(replace(config, seed=1, fresh=True))
+    assert Store.open(tmp_path / "data" / "one").num_frames == Store.open(data[0]).num_frames
+    with pytest.raises(UserError, match="holds model and no run of 'genrl pretrain'"):
+        shutil.copytree(data[0], tmp_path / "other" / "model")
+        pretrain(replace(config, out=tmp_path / "other"))
 
 
 def test_starting_over_keeps_what_the_run_did_not_write_and_what_it_starts_from(data, tmp_path: Path, capsys) -> None:
@@ -352,7 +354,7 @@ def test_starting_over_keeps_what_the_run_did_not_write_and_what_it_starts_from(
     (tmp_path / "run" / "notes.txt").write_text("kept")
     shutil.copytree(data[0], tmp_path / "run" / "data")
     pretrain(replace(config, seed=1, fresh=True))
-    assert "--fresh keeps what no run of 'genrl pretrain' wrote: data, notes.txt" in capsys.readouterr().err
+    assert "--fresh keeps what this command does not write: data, notes.txt" in capsys.readouterr().err
     assert (tmp_path / "run" / "notes.txt").read_text() == "kept"
     assert Store.open(tmp_path / "run" / "data").num_frames == Store.open(data[0]).num_frames
     before = tensors(tmp_path / "run" / "model")

@@ -217,7 +217,9 @@ def test_the_score_beside_a_preview_is_that_of_what_it_shows(made: tuple[Path, P
         clips = torch.as_tensor(frames[: 2 * clip]).unflatten(0, (2, clip))
         shown = F.normalize(model.vlm.embed_video(clips).mean(0), dim=-1)
         assert fit is not None and fit.cosine == pytest.approx(float(shown @ prompt.embedding), abs=1e-5)
-    assert drawn[1].cosine > mode[1].cosine and drawn[1].z_score > mode[1].z_score
+    assert drawn[1].cosine > mode[1].cosine
+    # Compared with modes of other prompts.
+    assert drawn[1].z_score == mode[1].z_score == model.groundability(prompt).z_score
     # Wordings are compared by the mode.
     assert model.groundability(prompt) == mode[1]
     # However short a preview is.

@@ -216,7 +216,7 @@ def remove_leftovers_of(path: Path) -> None:
 
 def _file_at_or_above(path: Path) -> Path | None:
     """The file that keeps a path from being a directory, if there is one."""
-    there = next((part for part in (path, *path.parents) if os.path.exists(part)), None)
+    there = next((part for part in (path, *path.parents) if os.path.lexists(part)), None)
     return None if there is None or there.is_dir() else there
 
 

@@ -71,11 +71,12 @@ class Rounded(Generic[Module]):
 
     def __init__(self, module: Module, precision: Literal["float32", "bfloat16"]) -> None:
         self.module = module if precision == "float32" else copy.deepcopy(module).requires_grad_(False)
-        pairs = list(zip(self.module.parameters(), module.parameters(), strict=True))
-        # Norms and biases stay as they are: vectors cost nothing, and norms are computed in float32.
-        self._pairs = [(own, source) for own, source in pairs if own is not source and own.ndim > 1]
+        pairs = zip(self.module.parameters(), module.parameters(), strict=True)
+        self._pairs = [(own, source) for own, source in pairs if own is not source]
         for own, _ in self._pairs:
-            own.data = own.data.to(torch.bfloat16)
+            # Norms and biases stay in float32: vectors cost nothing, and norms are computed so.
+            if own.ndim > 1:
+                own.data = own.data.to(torch.bfloat16)
 
     @torch.no_grad()
     def refresh(self) -> None:

@@ -31,8 +31,8 @@ def read_config(file: Path) -> tuple[str, dict[str, Any], dict[str, str]]:
         raise UserError(f"{file} is not that of a genrl run; choose another --out") from error
 
 
-def refuse_foreign(path: Path, verb: str, name: str) -> None:
-    """Refuses a directory that holds something, but neither a run nor runs of the verb.
+def refuse_foreign(path: Path, verb: str, name: str, results: Iterable[str]) -> None:
+    """Refuses a directory without a config that holds what a run of the verb would replace.
 
     A run that was killed before its first write has left nothing but a lock. A directory that has a config is looked
     into by whoever takes the run up.
@@ -40,11 +40,9 @@ def refuse_foreign(path: Path, verb: str, name: str) -> None:
     Raises:
         UserError: Calls the directory by `name`.
     """
-    if (path / CONFIG_FILE).exists():
-        return
-    foreign = [entry.name for entry in _visible(path) if not (entry.is_dir() and _is_of_verb(entry, verb))]
-    if foreign:
-        raise UserError(f"{name} holds {some(foreign)} and no run of 'genrl {verb}'; name a new or empty directory")
+    if not (path / CONFIG_FILE).exists() and (taken := written(path, results)):
+        names = some([str(entry.relative_to(path)) for entry in taken])
+        raise UserError(f"{name} holds {names} and no run of 'genrl {verb}'; name another directory")
 
 
 def written(path: Path, results: Iterable[str]) -> list[Path]:
@@ -57,7 +55,7 @@ def written(path: Path, results: Iterable[str]) -> list[Path]:
     patterns = [*OF_EVERY_RUN, *results]
     # What a killed replacement has put aside would otherwise come back in the place of what is deleted.
     patterns += [str(aside(Path(pattern))) for pattern in patterns]
-    return [entry for pattern in patterns for entry in sorted(path.glob(pattern))]
+    return list(dict.fromkeys(entry for pattern in patterns for entry in sorted(path.glob(pattern))))
 
 
 def erase(path: Path, results: Collection[str]) -> list[str]:
@@ -68,7 +66,7 @@ def erase(path: Path, results: Collection[str]) -> list[str]:
         else:
             entry.unlink(missing_ok=True)
         for parent in entry.relative_to(path).parents[:-1]:
-            if not any((path / parent).iterdir()):
+            if not (path / parent).is_symlink() and not any((path / parent).iterdir()):
                 (path / parent).rmdir()
     return [entry.name for entry in _visible(path) if entry.name != CONFIG_FILE]
 
@@ -82,13 +80,3 @@ def some(names: list[str]) -> str:
 def _visible(path: Path) -> list[Path]:
     """Entries but hidden ones: locks, and what killed processes left of files that they wrote aside."""
     return sorted(entry for entry in path.iterdir() if not entry.name.startswith(".")) if path.is_dir() else []
-
-
-def _is_of_verb(path: Path, verb: str) -> bool:
-    """Whether a directory is a run of the verb, or holds nothing but such runs."""
-    if not (path / CONFIG_FILE).exists():
-        return all(entry.is_dir() and _is_of_verb(entry, verb) for entry in _visible(path))
-    try:
-        return read_config(path / CONFIG_FILE)[0] == verb
-    except UserError:
-        return False

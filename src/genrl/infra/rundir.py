@@ -138,7 +138,7 @@ class Run:
             return run
         check_directory(path, name)
         try:
-            refuse_foreign(path, verb, name)
+            refuse_foreign(path, verb, name, results)
             path.mkdir(parents=True, exist_ok=True)
             lock = lock_directory(path)
         except PermissionError as error:
@@ -278,7 +278,7 @@ class Run:
         if self._erase:
             self._erase = False
             if kept := erase(self.path, self.results):
-                self._say(f"{self.path}: --fresh keeps what no run of 'genrl {self.verb}' wrote: {some(kept)}")
+                self._say(f"{self.path}: --fresh keeps what this command does not write: {some(kept)}")
         if not self.finished:
             # Of a run that is now to be longer.
             (self.path / SUMMARY_FILE).unlink(missing_ok=True)

@@ -24,9 +24,9 @@ MOMENTS = 4
 class ImagineConfig(PromptConfig):
     """Decode the targets of prompts to a video grid, with the groundability of each.
 
-    Groundability is the cosine of the decoded video's embedding with the raw prompt embedding; its z-score compares it
-    with what the model makes of other prompts: above 1 the picture fits this prompt better than most. Both are those of
-    the trajectory that is shown (`genrl prompt rank` compares wordings by the connector's mode). --ensemble makes
+    Groundability is the cosine of the video embedding of what is shown with the raw prompt embedding. The z-score
+    compares the connector's mode with what the model makes of other prompts: above 1 it fits this prompt better than
+    most. A high one does not say that the VLM knows the words; where it does not, a caution says so. --ensemble makes
     one prompt of several wordings, --baseline-prompt takes out what they have in common with a general one.
     """
 

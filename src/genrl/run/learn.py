@@ -34,6 +34,8 @@ from genrl.run.prompts import PromptConfig, read_prompts
 from genrl.run.settling import ReturnHistory, SettleConfig
 
 SLUG_LENGTH = 40
+WRITTEN = ("policy", "evaluation-*/evaluation.json", "evaluation-*/episode.mp4")
+"""What is in the directory of a prompt; evaluations beside a policy are of that policy."""
 
 
 @dataclass(frozen=True)
@@ -78,10 +80,6 @@ class LearnConfig(PromptConfig):
             raise ValueError(f"--at-once must be at least 1, got {self.at_once}")
         if self.target_candidates < 0:
             raise ValueError(f"--target-candidates must be 0 or more, got {self.target_candidates}")
-        if min(self.log_every, self.save_every) < 1:
-            raise ValueError(
-                f"--log-every and --save-every must be at least 1, got {self.log_every} and {self.save_every}"
-            )
         if self.seed < 0:
             raise ValueError(f"--seed must be 0 or more, got {self.seed}")
         if self.updates < 0:
@@ -166,9 +164,9 @@ def learn_group(
     policies = [directory / name / "policy" for name in prompts]
     labels = [prompt.label for prompt in prompts.values()]
     inputs = [model_input("--model", config.model), *prompt_inputs(config), *store_inputs(config.data)]
-    # Of one prompt or of several, whichever the run before had. Evaluations beside a policy are of that policy.
+    # Of one prompt or of several, whichever the run before had.
     places = [f"{name}/" if name else "" for name in ("", *prompts)]
-    written = [f"{place}{part}" for place in places for part in ("policy", "evaluation-*")]
+    written = [f"{place}{part}" for place in places for part in WRITTEN]
     with Run.open(directory, "learn", config, fresh=config.fresh, results=written, inputs=inputs) as run:
         if not run.is_complete(lambda: list(map(load_checkpoint, policies)), from_checkpoint=config.updates > 0):
             learning = Learning(make_learner(model, list(prompts.values()), config), config.settle, len(prompts))
@@ -386,8 +384,9 @@ def repeated(states: LatentState, count: int) -> LatentState:
 
 
 def default_directory(config: LearnConfig, prompts: list[Prompt]) -> Path:
-    """Named after verb, model, first prompt and a hash of the options."""
-    return Path(f"learn-{slug(Path(config.model).name)}-{slug(prompts[0].label)}-{config_hash(config)}")
+    """Named after verb, model, first prompt and a hash of the options but the device."""
+    options = config_hash(replace(config, device="auto"))
+    return Path(f"learn-{slug(Path(config.model).name)}-{slug(prompts[0].label)}-{options}")
 
 
 def directory_names(prompts: list[Prompt]) -> list[str]:

@@ -6,7 +6,7 @@ import json
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -289,25 +289,23 @@ class PromptedModel:
     def preview(
         self, prompt: Prompt, steps: int = PREVIEW_STEPS, candidates: int = TARGET_CANDIDATES
     ) -> tuple[NDArray[np.uint8], Groundability | None]:
-        """What `imagine` gives, and how well these very frames fit the prompt, by their first two clips.
+        """What `imagine` gives, and how well it fits the prompt.
 
-        Without the VLM nobody can tell, and it is None.
+        The cosine is that of these very frames, by their first two clips; the z-score that of the connector's mode,
+        since it compares with modes. Without the VLM nobody can tell, and there is None.
         """
         target = self.target(prompt, max(steps, self._judged_steps), candidates)
         frames = self.model.decode(target.stoch)
         fit = None
         if self.has_vlm:
-            fit = self._fit(self._embed_clips(frames[:, : self._judged_steps])[0], prompt)
+            shown = self._embed_clips(frames[:, : self._judged_steps])[0]
+            fit = replace(self.groundability(prompt), cosine=float(shown @ prompt.embedding))
         return frames[0, :steps].cpu().numpy(), fit
 
     def groundability(self, prompt: str | Prompt) -> Groundability:
         """Whether the decoded mode of the connector shows what the prompt says, whatever candidate a preview shows."""
         prompt = self.prompt(prompt) if isinstance(prompt, str) else prompt
-        return self._fit(self._decoded_embeddings([prompt])[0], prompt)
-
-    def _fit(self, shown: Tensor, prompt: Prompt) -> Groundability:
-        """Of an (E,) embedding of what is shown with a prompt."""
-        own = float(shown @ prompt.embedding)
+        own = float(self._decoded_embeddings([prompt])[0] @ prompt.embedding)
         reference = self._reference_embeddings @ prompt.embedding
         spread = float(reference.std())
         z_score = (own - float(reference.mean())) / spread if spread > ALIKE else math.nan

@@ -16,11 +16,13 @@ from torch import Tensor
 from genrl.data.store import find_stores
 from genrl.envs.gl import require_gl
 from genrl.envs.rendering import Look, check_look
-from genrl.infra.checkpoint import atomic_write, load_checkpoint
+from genrl.infra.checkpoint import atomic_write, load_checkpoint, recorded_checksum
 from genrl.infra.compute import DeviceName, pick_device
 from genrl.infra.errors import UserError
+from genrl.infra.inputs import RunInput
 from genrl.infra.progress import ProgressReport
 from genrl.infra.rundir import Run
+from genrl.run.inputs import store_inputs
 from genrl.run.vlm_clips import (
     CLIP_FRAMES,
     SIZE,
@@ -110,8 +112,15 @@ def train_vlm(config: TrainVlmConfig) -> Path | None:
     start = _known_vlm(config, "start")
     stores = stores_by_domain(find_stores(config.data) if config.data else [], config.domains)
     require_gl()
+    inputs = store_inputs(config.data)
+    for option, known in (("--start", config.start), ("--video-tower", config.video_tower)):
+        if known is not None:
+            inputs.append(RunInput(f"{option} {known}", recorded_checksum(known), known))
     results = ("clips", "model", "report.json")
-    with Run.open(config.out, "train-vlm", config, fresh=config.fresh, extendable=(), results=results) as run:
+    opened = Run.open(
+        config.out, "train-vlm", config, fresh=config.fresh, extendable=(), results=results, inputs=inputs
+    )
+    with opened as run:
         if run.is_complete(lambda: MiniVLM.load(config.out / MODEL_DIRECTORY)):
             print(f"{config.out}: training is complete; --fresh trains anew", file=sys.stderr)
             return config.out / MODEL_DIRECTORY
