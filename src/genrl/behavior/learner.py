@@ -117,10 +117,9 @@ class BehaviorLearner:
         self.actor_optimizer = self.optimizer(self.actor_critic.actor.parameters(), config.actor_critic.actor)
         self.critic_optimizer = self.optimizer(self.actor_critic.critic.parameters(), config.actor_critic.critic)
         self.num_updates = 0
-        precision = chosen_precision(self.target.deter.device, config.precision)
-        self._dynamics = Rounded(model.world_model.rssm.dynamics, precision)
         device, alone = self.target.deter.device, self.shown is None
-        self.captures = alone and captures(device, config.compile)
+        self._dynamics = Rounded(model.world_model.rssm.dynamics, chosen_precision(device, config.precision))
+        self.captures = alone and captures(config.compile)
         compiled = alone and compiles(device, config.compile)
         self._follow = Compiled(follow, compiled)
         self._losses = Compiled(self.losses, compiled)

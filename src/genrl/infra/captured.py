@@ -34,9 +34,9 @@ def compiles(device: torch.device, compilation: Compilation) -> bool:
     return compilation == "on" or (compilation in ("auto", "no-graph") and device.type == "cuda")
 
 
-def captures(device: torch.device, compilation: Compilation) -> bool:
-    """Whether whole updates are to be captured there."""
-    return compilation in ("auto", "on") and can_capture(device)
+def captures(compilation: Compilation) -> bool:
+    """Whether whole updates are to be captured, where there are graphs."""
+    return compilation in ("auto", "on")
 
 
 def tell(what: str, error: Exception) -> None:

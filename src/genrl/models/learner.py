@@ -96,7 +96,7 @@ class FoundationLearner:
         self.connector_optimizer.set_rate(learning_rate_scale)
         if self._captured is None:
             # Several processes wait for each other within an update: that is not captured.
-            wanted = self.world.size == 1 and captures(self.model.device, self.config.compile)
+            wanted = self.world.size == 1 and captures(self.config.compile)
             self._captured = Captured(self._work, self.model.device, self._clear_gradients, wanted)
         return check_moved(self._captured(*inputs))
 
